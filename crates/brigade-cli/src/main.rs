@@ -1,0 +1,2 @@
+//! The `brigade` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Stacks, thread-local storage blocks and the context switch of Brigade's green threads.

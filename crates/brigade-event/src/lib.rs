@@ -1,0 +1,1 @@
+//! Wait reasons and counters of the Brigade runtime.

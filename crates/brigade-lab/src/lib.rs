@@ -1,0 +1,1 @@
+//! Experiments that measure what is commonly said about threads.

@@ -1,0 +1,1 @@
+//! Green threads with the semantics of std::thread.

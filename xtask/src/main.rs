@@ -1,0 +1,2 @@
+//! Layering and style checks of the Brigade workspace.
+fn main() {}
