@@ -1,0 +1,1 @@
+//! An allocator whose caches belong to carriers.

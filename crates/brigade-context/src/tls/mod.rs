@@ -1,0 +1,444 @@
+//! The TLS block of a green thread, learnt from blocks that glibc itself wrote.
+//!
+//! # The block
+//!
+//! ```text
+//!   lowest ........ tp - below ............... tp ................. tp + above
+//!          stack    | static TLS of all modules | thread descriptor |
+//! ```
+//!
+//! [`Template`] holds the image of a just-born thread and the list of words that are different in
+//! every block. It is built once from two photographed kernel threads, and once more after each dlopen
+//! that brings initial-exec TLS; its geometry (`below`, `above`, alignment) never changes.
+//!
+//! Who owns what: templates are leaked, so a reader never outlives one. Blocks belong to slots.
+//!
+//! Invariants
+//! 1. No word of a block is of unknown meaning (`classify.rs`).
+//! 2. The module vector (dtv) comes from libc's malloc, since glibc reallocates it.
+//! 3. The template is published before any block is built ([`publish`]).
+//!
+//! Orderings: [`TEMPLATE`] is stored with Release and read with Acquire.
+
+pub(crate) mod block;
+mod classify;
+mod snapshot;
+
+use crate::arch;
+use classify::Meaning;
+use core::ffi::{CStr, c_void};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use snapshot::{Module, Photo};
+use std::fmt;
+
+/// Thread ids of green threads start here: above every kernel thread's (2^22), below the futex bits.
+pub(crate) const FIRST_TID: u32 = 1 << 23;
+
+/// Why no block can be built on this machine.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The word at this offset differs between two new threads for an unknown reason.
+    UnclassifiedWord(isize),
+    /// A word that must be there was not found.
+    UnknownLayout(&'static str),
+    /// glibc's debugger tables say something else.
+    TablesDisagree(&'static str),
+    /// This crate's thread-local is not in the executable's own block.
+    ForeignTls,
+    /// Larger or more strictly aligned than a block can be.
+    TooLarge(&'static str, usize),
+    /// A function of glibc is missing.
+    Missing(&'static str),
+    /// The raw threads could not be started.
+    NoThread(std::io::Error),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::UnclassifiedWord(offset) => write!(
+                f,
+                "the C library keeps an unknown per-thread word at offset {offset} of the thread descriptor"
+            ),
+            Fault::UnknownLayout(what) => write!(
+                f,
+                "the {what} was not found in the C library's thread descriptor"
+            ),
+            Fault::TablesDisagree(what) => write!(
+                f,
+                "the C library's debugger table disagrees about the {what}"
+            ),
+            Fault::ForeignTls => f.write_str(
+                "brigade is inside a loaded library; it must be linked into the executable",
+            ),
+            Fault::TooLarge(what, size) => write!(f, "the {what} is too large ({size} bytes)"),
+            Fault::Missing(what) => write!(f, "the C library has no {what}"),
+            Fault::NoThread(error) => {
+                write!(f, "the trial kernel threads could not be started: {error}")
+            }
+        }
+    }
+}
+
+/// A range of words of the image, as indices of its first and one past its last word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+/// The image of a just-born thread's block. Word `i` lies at `tp - below + 8 * i`.
+#[derive(Debug)]
+pub(crate) struct Template {
+    pub(crate) image: Vec<u64>,
+    /// Bytes of TLS under the thread pointer, with the surplus, a multiple of `align`.
+    pub(crate) below: usize,
+    /// Bytes of the thread descriptor, a multiple of `align`.
+    pub(crate) above: usize,
+    pub(crate) align: usize,
+    /// Bytes of TLS that the modules really use.
+    pub(crate) used: usize,
+    pub(crate) modules: usize,
+    /// Words that hold an address relative to the thread pointer.
+    pub(crate) relocations: Vec<u32>,
+    /// Thread-locals of everything but libc: copied anew for each thread.
+    pub(crate) user: Vec<Span>,
+    /// Relocations inside `user`.
+    pub(crate) user_relocations: Vec<u32>,
+    /// Words of libc and of the descriptor that must be as in the image when a thread ends.
+    pub(crate) checked: Vec<Span>,
+    /// Words of libc and of the descriptor that a thread may change freely: reset when it ends.
+    pub(crate) reset: Vec<u32>,
+    /// The first block of pthread keys: (its words, the flag that says it was used).
+    pub(crate) keys: Option<(Span, u32)>,
+    pub(crate) tid_offset: isize,
+    pub(crate) list_offset: isize,
+    pub(crate) stack_offset: isize,
+    pub(crate) stack_size_offset: Option<isize>,
+    pub(crate) malloc_words: Option<[isize; 2]>,
+    pub(crate) errno_offset: isize,
+    pub(crate) keys_offset: Option<isize>,
+}
+
+impl Template {
+    pub(crate) fn index(&self, offset: isize) -> u32 {
+        ((offset + self.below as isize) / 8) as u32
+    }
+
+    fn offset(&self, index: u32) -> isize {
+        index as isize * 8 - self.below as isize
+    }
+}
+
+static TEMPLATE: AtomicPtr<Template> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The current template.
+///
+/// # Panics
+/// In debug builds, when no template was published.
+#[inline(always)]
+pub(crate) fn template() -> &'static Template {
+    // ORDER: Acquire pairs with the Release store in `publish`.
+    let template = TEMPLATE.load(Ordering::Acquire);
+    debug_assert!(!template.is_null(), "support() did not run");
+    // SAFETY: published templates are leaked; callers run after `support` succeeded.
+    unsafe { &*template }
+}
+
+/// The current template, or `None` before [`publish`].
+pub(crate) fn template_if_any() -> Option<&'static Template> {
+    // ORDER: Acquire pairs with the Release store in `publish`.
+    let template = TEMPLATE.load(Ordering::Acquire);
+    // SAFETY: published templates are leaked.
+    unsafe { template.as_ref() }
+}
+
+/// Makes `template` the one that blocks are built from.
+pub(crate) fn publish(template: Template) {
+    let leaked = Box::leak(Box::new(template));
+    // ORDER: Release pairs with the Acquire loads in `template` and `template_if_any`.
+    TEMPLATE.store(leaked, Ordering::Release);
+}
+
+type Atexit = unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, *mut c_void) -> i32;
+type RunDtors = unsafe extern "C" fn();
+
+static ATEXIT: AtomicUsize = AtomicUsize::new(0);
+static RUN_DTORS: AtomicUsize = AtomicUsize::new(0);
+
+/// Looks up what the destructors need; before anything else of this module.
+fn find_functions() -> Result<(), Fault> {
+    for (slot, name, what) in [
+        (&ATEXIT, c"__cxa_thread_atexit_impl", "__cxa_thread_atexit_impl"),
+        (&RUN_DTORS, c"__call_tls_dtors", "__call_tls_dtors"),
+    ] {
+        let address = find(name);
+        if address == 0 {
+            return Err(Fault::Missing(what));
+        }
+        // ORDER: Relaxed: the address of a function, nothing is published with it.
+        slot.store(address, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// The address of a symbol of the process, 0 when there is none.
+pub(crate) fn find(name: &CStr) -> usize {
+    // SAFETY: a lookup by a valid C string.
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) as usize }
+}
+
+fn thread_atexit() -> Option<Atexit> {
+    // ORDER: Relaxed: see `find_functions`.
+    let address = ATEXIT.load(Ordering::Relaxed);
+    // SAFETY: 0 or the address of `__cxa_thread_atexit_impl`, which has this signature.
+    unsafe { core::mem::transmute::<usize, Option<Atexit>>(address) }
+}
+
+/// glibc's function that runs the calling thread's registered destructors.
+pub(crate) fn call_tls_dtors() -> Option<RunDtors> {
+    // ORDER: Relaxed: see `find_functions`.
+    let address = RUN_DTORS.load(Ordering::Relaxed);
+    // SAFETY: 0 or the address of `__call_tls_dtors`, which has this signature.
+    unsafe { core::mem::transmute::<usize, Option<RunDtors>>(address) }
+}
+
+/// Registers a destructor for the calling thread; false when glibc refuses.
+pub(crate) fn register_dtor(dtor: unsafe extern "C" fn(*mut c_void), object: *mut c_void) -> bool {
+    // SAFETY: glibc's own function; the destructor is called once with `object` at thread end.
+    thread_atexit().is_some_and(|register| unsafe { register(dtor, object, dso_handle()) } == 0)
+}
+
+fn dso_handle() -> *mut c_void {
+    unsafe extern "C" {
+        static __dso_handle: u8;
+    }
+    (&raw const __dso_handle).cast_mut().cast()
+}
+
+/// Photographs two threads and builds the template, three times at most: a thread that some library
+/// starts in the same moment can come between the two in glibc's list.
+pub(crate) fn learn(surplus: usize, plant_unclassified: bool) -> Result<Template, Fault> {
+    find_functions()?;
+    let mut last = None;
+    for _ in 0..3 {
+        let photos = snapshot::take_pair().map_err(Fault::NoThread)?;
+        match build(&photos, surplus, plant_unclassified) {
+            Ok(template) => return Ok(template),
+            Err(fault) => last = Some(fault),
+        }
+    }
+    Err(last.expect("the loop ran"))
+}
+
+fn build(photos: &[Box<Photo>; 2], surplus: usize, plant: bool) -> Result<Template, Fault> {
+    let [a, b] = photos;
+    if a.modules != b.modules {
+        return Err(Fault::UnknownLayout("same modules in two threads"));
+    }
+    if !a.modules.iter().any(|m| m.is_executable && m.has_carrier_word) {
+        return Err(Fault::ForeignTls);
+    }
+    let align = a.modules.iter().map(|m| m.align).max().unwrap_or(1).max(64);
+    if align > 4096 {
+        return Err(Fault::TooLarge("alignment of thread-local storage", align));
+    }
+    let used = used_bytes(a);
+    let below = (used + surplus).next_multiple_of(align);
+    if below > snapshot::MAX_TLS_BYTES / 2 {
+        return Err(Fault::TooLarge("thread-local storage", below));
+    }
+    let above = a.bytes_above_tp().min(b.bytes_above_tp());
+    if above > snapshot::MAX_DESCRIPTOR_BYTES {
+        return Err(Fault::TooLarge("thread descriptor", above));
+    }
+    let mut meanings = classify::classify(photos, used as isize, above as isize)?;
+    if plant {
+        return Err(Fault::UnclassifiedWord(-8));
+    }
+    // The surplus under the used part: nothing in it yet.
+    let pad = (below - used) / 8;
+    meanings.splice(0..0, core::iter::repeat_n(Meaning::Image, pad));
+    let mut template = fill(a, &meanings, below, above, align, used, pad)?;
+    cross_check(&template)?;
+    learn_words(&mut template, a, &meanings);
+    Ok(template)
+}
+
+fn used_bytes(photo: &Photo) -> usize {
+    let modules = photo.modules.iter().map(|m| -m.lowest as usize).max().unwrap_or(0);
+    // Newer glibc puts the rseq area under the modules.
+    let rseq = arch::rseq_area().map_or(0, |(offset, _)| (-offset).max(0) as usize);
+    modules.max(rseq).next_multiple_of(64)
+}
+
+fn fill(
+    photo: &Photo,
+    meanings: &[Meaning],
+    below: usize,
+    above: usize,
+    align: usize,
+    used: usize,
+    pad: usize,
+) -> Result<Template, Fault> {
+    let mut image = vec![0u64; meanings.len()];
+    let mut relocations = Vec::new();
+    let offset_of = |m: Meaning| {
+        let index = meanings.iter().position(|x| *x == m)?;
+        Some(index as isize * 8 - below as isize)
+    };
+    for (index, meaning) in meanings.iter().enumerate().skip(pad) {
+        let word = photo.word(index as isize * 8 - below as isize);
+        image[index] = match meaning {
+            Meaning::Image => word as u64,
+            Meaning::SelfRelative => {
+                relocations.push(index as u32);
+                word.wrapping_sub(photo.tp) as u64
+            }
+            // cpu_id = -1: "not registered"; cpu_id_start = 0.
+            Meaning::RseqCpu => 0xffff_ffff_0000_0000,
+            Meaning::Tid => word as u64 & !0xffff_ffff,
+            _ => 0,
+        };
+    }
+    let list_offset = offset_of(Meaning::ListLink).ok_or(Fault::UnknownLayout("list of threads"))?;
+    for link in [list_offset, list_offset + 8] {
+        let index = ((link + below as isize) / 8) as usize;
+        image[index] = list_offset as u64;
+        relocations.push(index as u32);
+    }
+    relocations.sort_unstable();
+    Ok(Template {
+        image,
+        below,
+        above: above.next_multiple_of(align),
+        align,
+        used,
+        modules: photo.highest_module,
+        relocations,
+        user: Vec::new(),
+        user_relocations: Vec::new(),
+        checked: Vec::new(),
+        reset: Vec::new(),
+        keys: None,
+        tid_offset: offset_of(Meaning::Tid).ok_or(Fault::UnknownLayout("thread id"))?,
+        list_offset,
+        stack_offset: offset_of(Meaning::StackBlock).ok_or(Fault::UnknownLayout("stack address"))?,
+        stack_size_offset: offset_of(Meaning::StackSize),
+        malloc_words: None,
+        errno_offset: photo.errno_offset,
+        keys_offset: None,
+    })
+}
+
+/// Where glibc exports its debugger tables, they must say the same.
+fn cross_check(template: &Template) -> Result<(), Fault> {
+    for (name, what, found) in [
+        (c"_thread_db_pthread_tid", "thread id", template.tid_offset),
+        (c"_thread_db_pthread_list", "list of threads", template.list_offset),
+        (c"_thread_db_pthread_dtvp", "module vector", 8),
+    ] {
+        let table = find(name) as *const u32;
+        if table.is_null() {
+            continue;
+        }
+        // SAFETY: a debugger table is three words: bits, elements, offset.
+        let offset = unsafe { table.add(2).read() };
+        if offset as isize != found {
+            return Err(Fault::TablesDisagree(what));
+        }
+    }
+    let size = find(c"_thread_db_sizeof_pthread") as *const u32;
+    // SAFETY: the table is one word.
+    if !size.is_null() && unsafe { *size } as usize > template.above {
+        return Err(Fault::TablesDisagree("size of the thread descriptor"));
+    }
+    Ok(())
+}
+
+/// Sorts the words by what has to happen with them between two threads of a slot.
+fn learn_words(template: &mut Template, photo: &Photo, meanings: &[Meaning]) {
+    let libc_module = photo.modules.iter().find(|m| m.is_libc).copied();
+    template.malloc_words = swapped_words(photo, libc_module);
+    learn_keys(template, photo);
+    let is_libc = |offset: isize| libc_module.is_some_and(|m| offset >= m.lowest & !7 && offset < m.end);
+    let mut loose: Vec<isize> = vec![photo.errno_offset & !7];
+    loose.extend(photo.dtor_words.get().unwrap_or(&[]));
+    loose.extend(photo.key_words.get().unwrap_or(&[]));
+    let malloc = template.malloc_words.unwrap_or([0; 2]);
+    let (mut user, mut checked) = (Spans::default(), Spans::default());
+    for (index, meaning) in meanings.iter().enumerate() {
+        let (index, offset) = (index as u32, template.offset(index as u32));
+        if offset < 0 && !is_libc(offset) {
+            // Rseq in TLS stays as it was built.
+            if matches!(meaning, Meaning::Image | Meaning::SelfRelative) {
+                user.add(index);
+                if *meaning == Meaning::SelfRelative {
+                    template.user_relocations.push(index);
+                }
+            }
+            continue;
+        }
+        let in_keys = template
+            .keys
+            .is_some_and(|(span, flag)| (span.start..span.end).contains(&index) || index == flag);
+        if malloc.contains(&offset) || in_keys {
+            continue;
+        }
+        match meaning {
+            Meaning::Image | Meaning::Null if loose.contains(&offset) => template.reset.push(index),
+            Meaning::Image | Meaning::Null => checked.add(index),
+            _ => {}
+        }
+    }
+    template.user = user.0;
+    template.checked = checked.0;
+}
+
+/// malloc's two words, if it is glibc's own malloc: exactly two words change, both in libc's TLS.
+fn swapped_words(photo: &Photo, libc_module: Option<Module>) -> Option<[isize; 2]> {
+    let libc_module = libc_module?;
+    let words: [isize; 2] = photo.malloc_words.get()?.try_into().ok()?;
+    words
+        .iter()
+        .all(|w| (libc_module.lowest..libc_module.end).contains(w))
+        .then_some(words)
+}
+
+/// Finds the descriptor's first block of pthread keys: 32 pairs (sequence, value), then 32 pointers of
+/// which the first points back at it, then the flag.
+fn learn_keys(template: &mut Template, photo: &Photo) {
+    const KEYS_PER_BLOCK: u32 = 32;
+    let Some((value, key)) = photo.key_value else {
+        return;
+    };
+    if value < 0 || key >= KEYS_PER_BLOCK {
+        return;
+    }
+    let first = value - 8 - 16 * key as isize;
+    let points_back = |index: &&u32| template.image[**index as usize] as isize == first;
+    let Some(pointers) = template.relocations.iter().find(points_back) else {
+        return;
+    };
+    let start = template.index(first);
+    let end = start + KEYS_PER_BLOCK * 2;
+    let flag = *pointers + KEYS_PER_BLOCK;
+    let noted = photo.key_words.get().unwrap_or(&[]);
+    if *pointers == end && noted.contains(&template.offset(flag)) {
+        template.keys_offset = Some(first);
+        template.keys = Some((Span { start, end }, flag));
+    }
+}
+
+/// Collects indices into spans.
+#[derive(Default)]
+struct Spans(Vec<Span>);
+
+impl Spans {
+    fn add(&mut self, index: u32) {
+        match self.0.last_mut() {
+            Some(last) if last.end == index => last.end += 1,
+            _ => self.0.push(Span { start: index, end: index + 1 }),
+        }
+    }
+}
