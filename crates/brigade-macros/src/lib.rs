@@ -23,12 +23,23 @@ pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
     }
     let function = parse_macro_input!(item as ItemFn);
     if let Some(token) = &function.sig.asyncness {
-        return error(token.span(), "#[brigade::main] wants a plain fn: blocking code needs no async");
+        return error(
+            token.span(),
+            "#[brigade::main] wants a plain fn: blocking code needs no async",
+        );
     }
     if !function.sig.inputs.is_empty() {
-        return error(function.sig.inputs.span(), "#[brigade::main] wants a function without arguments");
+        return error(
+            function.sig.inputs.span(),
+            "#[brigade::main] wants a function without arguments",
+        );
     }
-    let ItemFn { attrs, vis, sig, block } = function;
+    let ItemFn {
+        attrs,
+        vis,
+        sig,
+        block,
+    } = function;
     quote! {
         #(#attrs)*
         #vis #sig {

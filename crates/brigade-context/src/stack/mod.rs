@@ -97,6 +97,12 @@ impl Slot {
         self.class
     }
 
+    /// Whether the slot's block is in memory and was used before: starting a thread on it is cheap.
+    #[inline]
+    pub fn is_built(&self) -> bool {
+        self.built
+    }
+
     /// A number that no other slot of the process has.
     #[inline]
     pub(crate) fn index(&self) -> u32 {
@@ -113,6 +119,13 @@ impl Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SizeClass(u8);
 
+impl Default for SizeClass {
+    /// The class of [`DEFAULT_STACK_SIZE`].
+    fn default() -> SizeClass {
+        SizeClass(DEFAULT_STACK_SIZE.trailing_zeros() as u8)
+    }
+}
+
 impl SizeClass {
     /// The class whose slots are at least `bytes` large. The guard (4 KiB) and the TLS block (about
     /// 3 KiB) are part of the slot, as with kernel threads the TLS block is part of the stack.
@@ -128,9 +141,8 @@ impl SizeClass {
                 ),
             ));
         }
-        let least = tls::template_if_any().map_or(0, |t| {
-            GUARD_BYTES + MIN_USABLE_BYTES + t.below + t.above
-        });
+        let least = tls::template_if_any()
+            .map_or(0, |t| GUARD_BYTES + MIN_USABLE_BYTES + t.below + t.above);
         let size = bytes.max(least).max(MIN_STACK_SIZE).next_power_of_two();
         Ok(SizeClass(size.trailing_zeros() as u8))
     }
@@ -232,7 +244,11 @@ fn grow(
     let slots = guard::within_budget(mapped, slots);
     let region = region::map(class.slot_bytes(), slots).or_else(|refusal| {
         // The generous size was refused; the bare need may still be granted.
-        if slots > missing { region::map(class.slot_bytes(), missing) } else { Err(refusal) }
+        if slots > missing {
+            region::map(class.slot_bytes(), missing)
+        } else {
+            Err(refusal)
+        }
     })?;
     stock.fresh.push(Fresh {
         region: region.number,

@@ -104,7 +104,9 @@ pub(crate) unsafe fn freshen(tp: usize) -> bool {
             let fresh = *t.image.as_ptr().add(flag as usize);
             if *flag_word != fresh {
                 *flag_word = fresh;
-                words.add(keys.start as usize).write_bytes(0, (keys.end - keys.start) as usize);
+                words
+                    .add(keys.start as usize)
+                    .write_bytes(0, (keys.end - keys.start) as usize);
             }
         }
         for &i in &t.reset {

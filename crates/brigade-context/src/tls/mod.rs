@@ -160,7 +160,8 @@ pub(crate) fn publish(template: Template) {
     TEMPLATE.store(leaked, Ordering::Release);
 }
 
-type Atexit = unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, *mut c_void) -> i32;
+type Atexit =
+    unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, *mut c_void) -> i32;
 type RunDtors = unsafe extern "C" fn();
 
 static ATEXIT: AtomicUsize = AtomicUsize::new(0);
@@ -169,7 +170,11 @@ static RUN_DTORS: AtomicUsize = AtomicUsize::new(0);
 /// Looks up what the destructors need; before anything else of this module.
 fn find_functions() -> Result<(), Fault> {
     for (slot, name, what) in [
-        (&ATEXIT, c"__cxa_thread_atexit_impl", "__cxa_thread_atexit_impl"),
+        (
+            &ATEXIT,
+            c"__cxa_thread_atexit_impl",
+            "__cxa_thread_atexit_impl",
+        ),
         (&RUN_DTORS, c"__call_tls_dtors", "__call_tls_dtors"),
     ] {
         let address = find(name);
@@ -236,7 +241,11 @@ fn build(photos: &[Box<Photo>; 2], surplus: usize, plant: bool) -> Result<Templa
     if a.modules != b.modules {
         return Err(Fault::UnknownLayout("same modules in two threads"));
     }
-    if !a.modules.iter().any(|m| m.is_executable && m.has_carrier_word) {
+    if !a
+        .modules
+        .iter()
+        .any(|m| m.is_executable && m.has_carrier_word)
+    {
         return Err(Fault::ForeignTls);
     }
     let align = a.modules.iter().map(|m| m.align).max().unwrap_or(1).max(64);
@@ -266,7 +275,12 @@ fn build(photos: &[Box<Photo>; 2], surplus: usize, plant: bool) -> Result<Templa
 }
 
 fn used_bytes(photo: &Photo) -> usize {
-    let modules = photo.modules.iter().map(|m| -m.lowest as usize).max().unwrap_or(0);
+    let modules = photo
+        .modules
+        .iter()
+        .map(|m| -m.lowest as usize)
+        .max()
+        .unwrap_or(0);
     // Newer glibc puts the rseq area under the modules.
     let rseq = arch::rseq_area().map_or(0, |(offset, _)| (-offset).max(0) as usize);
     modules.max(rseq).next_multiple_of(64)
@@ -301,7 +315,8 @@ fn fill(
             _ => 0,
         };
     }
-    let list_offset = offset_of(Meaning::ListLink).ok_or(Fault::UnknownLayout("list of threads"))?;
+    let list_offset =
+        offset_of(Meaning::ListLink).ok_or(Fault::UnknownLayout("list of threads"))?;
     for link in [list_offset, list_offset + 8] {
         let index = ((link + below as isize) / 8) as usize;
         image[index] = list_offset as u64;
@@ -323,7 +338,8 @@ fn fill(
         keys: None,
         tid_offset: offset_of(Meaning::Tid).ok_or(Fault::UnknownLayout("thread id"))?,
         list_offset,
-        stack_offset: offset_of(Meaning::StackBlock).ok_or(Fault::UnknownLayout("stack address"))?,
+        stack_offset: offset_of(Meaning::StackBlock)
+            .ok_or(Fault::UnknownLayout("stack address"))?,
         stack_size_offset: offset_of(Meaning::StackSize),
         malloc_words: None,
         errno_offset: photo.errno_offset,
@@ -335,7 +351,11 @@ fn fill(
 fn cross_check(template: &Template) -> Result<(), Fault> {
     for (name, what, found) in [
         (c"_thread_db_pthread_tid", "thread id", template.tid_offset),
-        (c"_thread_db_pthread_list", "list of threads", template.list_offset),
+        (
+            c"_thread_db_pthread_list",
+            "list of threads",
+            template.list_offset,
+        ),
         (c"_thread_db_pthread_dtvp", "module vector", 8),
     ] {
         let table = find(name) as *const u32;
@@ -361,7 +381,8 @@ fn learn_words(template: &mut Template, photo: &Photo, meanings: &[Meaning]) {
     let libc_module = photo.modules.iter().find(|m| m.is_libc).copied();
     template.malloc_words = swapped_words(photo, libc_module);
     learn_keys(template, photo);
-    let is_libc = |offset: isize| libc_module.is_some_and(|m| offset >= m.lowest & !7 && offset < m.end);
+    let is_libc =
+        |offset: isize| libc_module.is_some_and(|m| offset >= m.lowest & !7 && offset < m.end);
     let mut loose: Vec<isize> = vec![photo.errno_offset & !7];
     loose.extend(photo.dtor_words.get().unwrap_or(&[]));
     loose.extend(photo.key_words.get().unwrap_or(&[]));
@@ -438,7 +459,10 @@ impl Spans {
     fn add(&mut self, index: u32) {
         match self.0.last_mut() {
             Some(last) if last.end == index => last.end += 1,
-            _ => self.0.push(Span { start: index, end: index + 1 }),
+            _ => self.0.push(Span {
+                start: index,
+                end: index + 1,
+            }),
         }
     }
 }
