@@ -58,8 +58,13 @@ pub(crate) fn start(
     started
 }
 
-/// Lets the kernel wake this thread when its time comes, not up to 50 µs later.
-pub(crate) fn precise_timers() {
+/// The kernel's time slice of a thread that holds a processor or hands one on: short, so that it runs soon after
+/// it wakes even when stuck threads compute on every core. A stuck thread gets the kernel's default back.
+pub(crate) const SLICE_NS: u64 = 200_000;
+
+/// Lets the kernel wake this thread when its time comes, not up to 50 µs later, and run it soon then.
+pub(crate) fn be_prompt() {
+    sys::set_time_slice(0, SLICE_NS);
     // SAFETY: a plain system call on the calling thread; a failure leaves the default.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
 }
@@ -77,7 +82,7 @@ pub(crate) unsafe fn enter_carrier<'a>(argument: *mut c_void) -> (&'a Carrier, &
     let shared = unsafe { &*record.home.cast::<Shared>() };
     // ORDER: Relaxed: read by the monitor as a number.
     record.tid.store(sys::gettid(), Ordering::Relaxed);
-    precise_timers();
+    be_prompt();
     // SAFETY: on the carrier's own kernel thread; `base` is the first field.
     if unsafe { CarrierBase::attach(carrier.cast()) }.is_err() {
         crate::task::fatal("brigade: no memory for the signal stack of a carrier");

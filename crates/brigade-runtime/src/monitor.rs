@@ -27,7 +27,9 @@ use std::ffi::c_void;
 use std::io;
 use std::sync::Arc;
 
-use crate::launch::{end_kernel_thread, precise_timers, spawn_kernel_thread};
+use brigade_context::prim::sys;
+
+use crate::launch::{be_prompt, end_kernel_thread, spawn_kernel_thread};
 use crate::prim::{NEVER, Ordering, futex_wait, now_ns};
 use crate::sched::{self, Proc};
 use crate::shared::Shared;
@@ -61,7 +63,7 @@ extern "C" fn monitor_main(argument: *mut c_void) -> *mut c_void {
     let home = argument.cast::<Shared>().cast_const();
     // SAFETY: the thread holds the reference taken in `start`.
     let shared = unsafe { &*home };
-    precise_timers();
+    be_prompt();
     let mut seen = vec![
         Seen {
             tick: 0,

@@ -34,6 +34,8 @@ use std::ptr;
 
 use brigade_context::{self as context, Context, Slot, prepare, reap, retire, switch};
 
+use brigade_context::prim::sys;
+
 use crate::carrier::{Action, Carrier, Woken};
 use crate::launch;
 use crate::prim::{NEVER, Ordering, fence_light, now_ns, spin_loop};
@@ -707,6 +709,8 @@ fn adopt_assigned(carrier: &Carrier) {
 /// The carrier has no processor and nothing to run. False: it is to end.
 fn become_spare(carrier: &Carrier) -> bool {
     let shared = shared_of(carrier);
+    // The monitor may have given a stuck carrier the kernel's default slice.
+    sys::set_time_slice(0, launch::SLICE_NS);
     if shared.has_visible_work()
         && let Some(p) = take_idle(shared)
     {
