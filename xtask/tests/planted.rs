@@ -165,6 +165,15 @@ fn layers_catches_missing_and_stale_rows() {
 }
 
 #[test]
+fn layers_catches_a_crate_the_architecture_page_does_not_know() {
+    let [table, a, b] = manifests("a:\nb: a\n", NO_IMPORT, IMPORTS_A);
+    let whole = ("ARCHITECTURE.md", "| `a` | x |\n| `b` | y |\n");
+    assert_clean("layers", &[table, a, b, whole]);
+    let part = ("ARCHITECTURE.md", "| `a` | about `b` |\n");
+    assert_caught("layers", &[table, a, b, part], 0, "no row for `b`");
+}
+
+#[test]
 fn layers_catches_a_foreign_crate_in_the_core() {
     let table = "a: | foreign: libc\nb:\n";
     let serde = "[dependencies]\nlibc = \"0.2\"\nserde = \"1\"\n";
@@ -434,7 +443,7 @@ fn unsafety_catches_a_block_without_argument() {
 
 #[test]
 fn unsafety_catches_filler() {
-    for filler in ["Untriaged.", "see above", "", "Trust me!", "it is fine"] {
+    for filler in ["Untriaged.", "see above", "", "Trust me!", "it works"] {
         let code = format!("fn f() {{\n    // SAFETY: {filler}\n    unsafe {{ g() }}\n}}");
         assert_caught("unsafety", &[(RUNTIME, &code)], 2, "argues nothing");
     }

@@ -12,6 +12,9 @@ use crate::tree::Tree;
 /// Where the table is.
 pub const PATH: &str = "xtask/layers.txt";
 
+/// The page that explains the table; every crate has a row there too.
+const PROSE: &str = "ARCHITECTURE.md";
+
 /// One row of the table.
 #[derive(Debug, Default)]
 struct Row {
@@ -39,6 +42,16 @@ pub fn run(tree: &Tree) -> Outcome {
     let crates: BTreeSet<String> = tree.crates().into_iter().collect();
     for name in &crates {
         outcome.saw_one();
+        if tree
+            .text(PROSE)
+            .is_some_and(|text| !text.contains(&format!("| `{name}` |")))
+        {
+            outcome.fault(
+                PROSE,
+                0,
+                format!("the table of layers has no row for `{name}`"),
+            );
+        }
         match rows.iter().find(|row| row.name == *name) {
             Some(row) => compare(tree, row, &crates, &mut outcome),
             None => outcome.fault(

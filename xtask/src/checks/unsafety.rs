@@ -24,7 +24,7 @@ const FILLER: [&str; 12] = [
 ];
 
 /// How many words an argument has at least.
-const FEWEST_WORDS: usize = 4;
+const FEWEST_WORDS: usize = 3;
 
 /// How many lines of code may stand between the comment and the block (a statement may start above it).
 const REACH: usize = 4;
