@@ -405,6 +405,13 @@ fn orderings_is_not_fooled_by_strings_and_doc_comments() {
 fn orderings_catches_empty_comments_and_other_names() {
     let empty = format!("{ATOMIC}// ORDER: fine\nfn f() {{ a.load(Acquire) }}");
     assert_caught("orderings", &[(RUNTIME, &empty)], 2, "says nothing");
+    let chain = format!(
+        "{ATOMIC}fn f() {{\n    // ORDER: published by the store below.\n    a.load(Relaxed);\n    \
+         b.load(Relaxed); // ORDER: as above.\n    c.load(Relaxed); // ORDER: as above.\n}}"
+    );
+    assert_clean("orderings", &[(RUNTIME, &chain)]);
+    let dangling = format!("{ATOMIC}fn f() {{\n    c.load(Relaxed); // ORDER: as above.\n}}");
+    assert_caught("orderings", &[(RUNTIME, &dangling)], 3, "says nothing");
     let renamed = "use std::sync::atomic::Ordering::Acquire as A;";
     assert_caught("orderings", &[(RUNTIME, renamed)], 1, "another name");
 }

@@ -14,6 +14,9 @@ const VARIANTS: [&str; 5] = ["Relaxed", "Acquire", "Release", "AcqRel", "SeqCst"
 /// How many lines of code may stand between the comment and the ordering.
 const REACH: usize = 4;
 
+/// How many words a comment has at least.
+const FEWEST_WORDS: usize = 3;
+
 /// Runs the rule.
 pub fn run(tree: &Tree) -> Outcome {
     let mut outcome = Outcome::default();
@@ -50,7 +53,7 @@ fn check_file(path: &str, source: &Source, outcome: &mut Outcome) {
                 line,
                 "ordering without an `// ORDER:` comment naming its partner",
             ),
-            Some(at) if words_after(source.comment(at)) < 3 => {
+            Some(at) if !says_something(source, at) => {
                 outcome.fault(
                     path,
                     at,
@@ -97,8 +100,15 @@ fn ordering_lines(tokens: &[Token], bare_count: bool) -> Vec<usize> {
     lines
 }
 
-fn words_after(comment: &str) -> usize {
-    comment
+/// Whether the comment on line `at` has content, or refers to one just above it that has ("as above").
+fn says_something(source: &Source, at: usize) -> bool {
+    let text = source
+        .comment(at)
         .split_once("ORDER:")
-        .map_or(0, |(_, text)| text.split_whitespace().count())
+        .map_or("", |(_, text)| text.trim());
+    if !text.trim_end_matches('.').eq_ignore_ascii_case("as above") {
+        return text.split_whitespace().count() >= FEWEST_WORDS;
+    }
+    let above = source.comment_near(at - 1, "ORDER:", REACH);
+    above.is_some_and(|above| says_something(source, above))
 }
