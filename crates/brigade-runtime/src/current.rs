@@ -11,7 +11,7 @@ use brigade_context::SizeClass;
 use brigade_event::WaitReason;
 
 use crate::carrier::{Action, Carrier};
-use crate::prim::{NEVER, Ordering, futex_wait, futex_wake, now_ns};
+use crate::prim::{NEVER, Ordering, futex_wait, futex_wake, kernel_thread, now_ns};
 use crate::sched::{self, Proc};
 use crate::task::{Task, TaskParts, TaskRef, TaskVtable, next_ids};
 
@@ -56,7 +56,7 @@ pub(crate) fn current() -> TaskRef {
 fn current_kernel_slow() -> TaskRef {
     let known = FOREIGN.try_with(|cell| {
         cell.get_or_init(|| {
-            let name = std::thread::current().name().map(Box::from);
+            let name = kernel_thread::current().name().map(Box::from);
             new_foreign(name)
         })
         .clone()

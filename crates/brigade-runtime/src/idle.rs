@@ -29,7 +29,7 @@
 //! A wake on every push: one futex call per spawn. No searching at all (tokio's default is bounded, may's is
 //! none): a local push then waits for the next epoll time-out of the sleeper.
 
-use crate::prim::{AtomicUsize, Lock, Ordering};
+use crate::prim::{AtomicUsize, Lock, Ordering, total_order};
 
 /// The idle processors and the number of searching carriers; see the module.
 pub(crate) struct IdleSet {
@@ -59,6 +59,7 @@ impl IdleSet {
     #[inline(always)]
     #[must_use]
     pub(crate) fn claim_search(&self) -> bool {
+        total_order();
         // ORDER: SeqCst: invariant 1.
         if self.idle_count.load(Ordering::SeqCst) == 0 {
             return false;
@@ -96,7 +97,9 @@ impl IdleSet {
     /// Stops searching. True: this was the last searcher.
     pub(crate) fn end_search(&self) -> bool {
         // ORDER: SeqCst: invariant 1: before the last look of a sleeper.
-        self.searching.fetch_sub(1, Ordering::SeqCst) == 1
+        let last = self.searching.fetch_sub(1, Ordering::SeqCst) == 1;
+        total_order();
+        last
     }
 
     /// Publishes a processor as idle.
@@ -105,6 +108,7 @@ impl IdleSet {
         idle.push(processor);
         // ORDER: SeqCst: invariant 1: before the last look of the sleeper.
         self.idle_count.store(idle.len(), Ordering::SeqCst);
+        total_order();
     }
 
     /// Takes some idle processor out, the one that went idle last first.

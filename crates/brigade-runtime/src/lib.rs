@@ -9,6 +9,9 @@
 //! `prim < handoff < queue < idle < park < task < timer < processor < carrier < shared < sched < launch < monitor <
 //! current < spawn < runtime`
 
+// The model checker sees only the protocols; the rest of what they offer is unused there.
+#![cfg_attr(loom, allow(dead_code))]
+
 mod prim;
 
 mod handoff;
@@ -63,3 +66,6 @@ pub mod clock {
 pub mod park {
     pub use crate::current::{blocking, yield_now};
 }
+
+#[cfg(all(loom, test))]
+mod models;

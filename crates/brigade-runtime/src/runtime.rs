@@ -18,7 +18,7 @@ use brigade_context::{
 use brigade_event::Metrics;
 
 use crate::current;
-use crate::prim::{AtomicBool, AtomicPtr, Ordering, deadline_after, register_fence};
+use crate::prim::{AtomicBool, AtomicPtr, Ordering, deadline_after, kernel_thread, register_fence};
 use crate::sched;
 use crate::shared::{Config, Model, Shared};
 use crate::spawn::{self, Join, ScopeCount, SpawnOptions};
@@ -94,7 +94,7 @@ impl RuntimeConfig {
                 )));
             }
             Some(n) => n,
-            None => std::thread::available_parallelism()
+            None => kernel_thread::available_parallelism()
                 .map_or(1, NonZeroUsize::get)
                 .min(MAX_WORKERS),
         };
@@ -241,7 +241,7 @@ fn default_runtime() -> io::Result<RuntimeHandle> {
         }
         Err(winner) => {
             made.close();
-            // SAFETY: as above.
+            // SAFETY: a pointer stored in DEFAULT came from an Arc that is never dropped.
             Ok(unsafe { RuntimeHandle::from_ptr(winner) })
         }
     }

@@ -136,9 +136,9 @@ unsafe fn next_context(carrier: &Carrier, processor: *const Proc) -> *const Cont
         if !task.is_null() {
             // SAFETY: the task came out of the queue, so it is ours, and the processor is held.
             if unsafe { is_started(task) || start_warm(p, task) } {
-                // SAFETY: as above.
+                // SAFETY: the task came out of the queue and has a context now.
                 unsafe { dispatch(carrier, p, task) };
-                // SAFETY: as above.
+                // SAFETY: the record is alive: a live thread holds a reference to it.
                 return unsafe { (*task).context.get() };
             }
             carrier.picked.set(task);
@@ -239,23 +239,42 @@ unsafe fn end_thread() -> ! {
 unsafe fn finish_previous(carrier: &Carrier) {
     let previous = carrier.previous.get();
     match carrier.action.replace(Action::None) {
-        // SAFETY (all): the previous thread's context is saved, so it can be parked, queued or retired.
         Action::Park => {
-            // SAFETY: as above; the record is alive: a live thread holds a reference to it.
+            // SAFETY: the previous thread's context is saved, so it may be parked; its record is alive: a live
+            // thread holds a reference to it.
             if !unsafe { (*previous).park.commit_park() } {
-                // SAFETY: as above.
-                unsafe { requeue(carrier, previous) };
+                requeue_notified(carrier, previous);
             }
         }
-        // SAFETY: as above.
+        // SAFETY: the previous thread's context is saved, so it may be queued.
         Action::Yield => unsafe { requeue(carrier, previous) },
-        // SAFETY: as above.
+        // SAFETY: the previous thread has switched away for the last time.
         Action::Exit => unsafe { finish_exit(carrier, previous) },
         Action::None => {}
     }
 }
 
+/// Queues a thread that was woken while it parked.
+#[cold]
+#[inline(never)]
+fn requeue_notified(carrier: &Carrier, task: *mut Task) {
+    let shared = shared_of(carrier);
+    // SAFETY: a non-null processor lives as long as the runtime.
+    match unsafe { carrier.processor.get().as_ref() } {
+        Some(p) if !shared.migrate => {
+            p.queue
+                .push(task, &mut |list| shared.push_global_list(list));
+            wake_for_work(shared);
+        }
+        _ => requeue_slow(shared, carrier.processor.get(), task),
+    }
+}
+
 /// Queues the thread that switched away, behind the others.
+///
+/// An idle processor is woken for it, but without the full fence that would make push and last look see each other
+/// for certain (idle.rs, invariant 1): in the few nanoseconds of that window the thread waits for its own processor
+/// or, if that gets stuck, for the monitor.
 #[inline(always)]
 unsafe fn requeue(carrier: &Carrier, task: *mut Task) {
     let shared = shared_of(carrier);
@@ -264,6 +283,7 @@ unsafe fn requeue(carrier: &Carrier, task: *mut Task) {
         Some(p) if !shared.migrate => {
             p.queue
                 .push_quiet(task, &mut |list| shared.push_global_list(list));
+            wake_for_work(shared);
         }
         _ => requeue_slow(shared, carrier.processor.get(), task),
     }

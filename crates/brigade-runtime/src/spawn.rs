@@ -29,7 +29,7 @@ use brigade_context::{self as context, SizeClass, run_destructors};
 use brigade_event::WaitReason;
 
 use crate::current::{self, park, unpark};
-use crate::prim::{AtomicBool, AtomicU8, AtomicUsize, NEVER, Ordering};
+use crate::prim::{AtomicBool, AtomicU8, AtomicUsize, NEVER, Ordering, kernel_thread};
 use crate::processor::{CREDIT_BATCH, ID_BATCH};
 use crate::sched::{self, Proc};
 use crate::shared::{Model, Shared};
@@ -200,7 +200,7 @@ struct JoinOps<T> {
 pub struct Join<T> {
     task: TaskRef,
     ops: JoinOps<T>,
-    kernel: Option<std::thread::JoinHandle<()>>,
+    kernel: Option<kernel_thread::JoinHandle<()>>,
 }
 
 // SAFETY: a handle gives access to the `T` of another thread, which that thread has finished with.
@@ -516,7 +516,7 @@ where
             "cannot spawn a thread: the runtime is shutting down",
         ));
     }
-    let mut builder = std::thread::Builder::new();
+    let mut builder = kernel_thread::Builder::new();
     if let Some(name) = &options.name {
         builder = builder.name(name.to_string());
     }

@@ -245,7 +245,7 @@ impl TaskRef {
         if before > u32::MAX / 2 {
             fatal("brigade: too many references to one thread");
         }
-        // SAFETY: just counted.
+        // SAFETY: the reference that was counted above becomes the new value's.
         unsafe { TaskRef::from_raw(task) }
     }
 

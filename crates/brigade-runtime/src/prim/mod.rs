@@ -8,8 +8,8 @@
 
 #[cfg(not(loom))]
 mod real;
-pub(crate) use real::*;
 #[cfg(not(loom))]
+pub(crate) use real::*;
 #[cfg(not(loom))]
 pub use real::{NEVER, deadline_after, deadline_at, now_ns};
 

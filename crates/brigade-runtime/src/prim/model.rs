@@ -30,3 +30,10 @@ pub(crate) fn fence_heavy() {
     // ORDER: pairs with `fence_light`.
     fence(Ordering::SeqCst);
 }
+
+/// Stands for the total order of sequentially consistent accesses, which loom treats as acquire and release (its
+/// issue 180), at the places that rely on it.
+pub(crate) fn total_order() {
+    // ORDER: pairs with the other calls of this function.
+    fence(Ordering::SeqCst);
+}

@@ -9,6 +9,10 @@ use brigade_context::prim::sys;
 pub(crate) use brigade_context::prim::RawLock as Lock;
 
 pub(crate) use std::hint::spin_loop;
+/// Kernel threads, where one is wanted for each thread.
+pub(crate) mod kernel_thread {
+    pub(crate) use std::thread::{Builder, JoinHandle, available_parallelism, current};
+}
 pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence,
     fence,
@@ -52,6 +56,11 @@ pub(crate) fn register_fence() {
         FULL_FENCES.store(false, Ordering::Relaxed);
     }
 }
+
+/// Marks a place where the total order of sequentially consistent accesses is relied upon. Nothing to do here; the
+/// model checker knows no such order and needs a fence.
+#[inline(always)]
+pub(crate) fn total_order() {}
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 #[inline]
