@@ -12,7 +12,7 @@
 
 use crate::prim::RawLock;
 use crate::tls::{self, Fault};
-use crate::{arch, stack, trial};
+use crate::{arch, fork, stack, trial};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use std::fmt;
 
@@ -173,6 +173,8 @@ fn check() -> Outcome {
     let facts = facts(&template);
     tls::publish(template);
     trial::run()?;
+    fork::install()
+        .map_err(|e| Unsupported::new(Kind::Resources, format!("no fork handlers: {e}")))?;
     Ok(Support { facts })
 }
 

@@ -11,7 +11,7 @@
 //!
 //! Rejected: recopying the whole image between two threads (2.7 KB written; comparing reads it only).
 
-use super::{FIRST_TID, Template, template};
+use super::{FIRST_TID, Keys, Template, template};
 use core::ffi::c_void;
 use core::sync::atomic::{Ordering, fence};
 use std::io;
@@ -99,13 +99,11 @@ pub(crate) unsafe fn freshen(tp: usize) -> bool {
     let words = base(t, tp);
     // SAFETY: all indices are inside the image and so inside the block, which is ours by contract.
     unsafe {
-        if let Some((keys, flag)) = t.keys {
-            let flag_word = words.add(flag as usize);
-            let fresh = *t.image.as_ptr().add(flag as usize);
-            if *flag_word != fresh {
-                *flag_word = fresh;
-                words.add(keys.start as usize).write_bytes(0, (keys.end - keys.start) as usize);
-            }
+        if let Some(keys) = t.keys
+            && *words.add(keys.flag as usize) != *t.image.as_ptr().add(keys.flag as usize)
+            && !clear_keys(t, keys, words)
+        {
+            return false;
         }
         for &i in &t.reset {
             *words.add(i as usize) = *t.image.as_ptr().add(i as usize);
@@ -124,6 +122,24 @@ pub(crate) unsafe fn freshen(tp: usize) -> bool {
         }
         empty_dtv(tp);
         copy_user(t, words, tp);
+    }
+    true
+}
+
+/// Clears the first block of pthread keys. False when the thread has further blocks.
+///
+/// # Safety
+/// As [`freshen`].
+#[cold]
+unsafe fn clear_keys(t: &Template, keys: Keys, words: *mut u64) -> bool {
+    let (first, more) = (keys.values.start as usize, keys.values.end as usize + 1);
+    // SAFETY: as in `freshen`.
+    unsafe {
+        if (more..keys.flag as usize).any(|i| *words.add(i) != 0) {
+            return false;
+        }
+        words.add(first).write_bytes(0, keys.values.end as usize - first);
+        *words.add(keys.flag as usize) = t.image[keys.flag as usize];
     }
     true
 }

@@ -87,6 +87,16 @@ pub(crate) struct Span {
     pub(crate) end: u32,
 }
 
+/// Where the descriptor keeps pthread keys.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keys {
+    /// The first block: pairs (sequence, value).
+    pub(crate) values: Span,
+    /// The word that says whether any key was ever set. Between `values` and it lie the addresses of
+    /// all blocks, the first block's own first.
+    pub(crate) flag: u32,
+}
+
 /// The image of a just-born thread's block. Word `i` lies at `tp - below + 8 * i`.
 #[derive(Debug)]
 pub(crate) struct Template {
@@ -109,15 +119,14 @@ pub(crate) struct Template {
     pub(crate) checked: Vec<Span>,
     /// Words of libc and of the descriptor that a thread may change freely: reset when it ends.
     pub(crate) reset: Vec<u32>,
-    /// The first block of pthread keys: (its words, the flag that says it was used).
-    pub(crate) keys: Option<(Span, u32)>,
+    /// Where the values of pthread keys are, if that could be learnt.
+    pub(crate) keys: Option<Keys>,
     pub(crate) tid_offset: isize,
     pub(crate) list_offset: isize,
     pub(crate) stack_offset: isize,
     pub(crate) stack_size_offset: Option<isize>,
     pub(crate) malloc_words: Option<[isize; 2]>,
     pub(crate) errno_offset: isize,
-    pub(crate) keys_offset: Option<isize>,
 }
 
 impl Template {
@@ -327,7 +336,6 @@ fn fill(
         stack_size_offset: offset_of(Meaning::StackSize),
         malloc_words: None,
         errno_offset: photo.errno_offset,
-        keys_offset: None,
     })
 }
 
@@ -381,7 +389,7 @@ fn learn_words(template: &mut Template, photo: &Photo, meanings: &[Meaning]) {
         }
         let in_keys = template
             .keys
-            .is_some_and(|(span, flag)| (span.start..span.end).contains(&index) || index == flag);
+            .is_some_and(|keys| (keys.values.start..=keys.flag).contains(&index));
         if malloc.contains(&offset) || in_keys {
             continue;
         }
@@ -425,8 +433,7 @@ fn learn_keys(template: &mut Template, photo: &Photo) {
     let flag = *pointers + KEYS_PER_BLOCK;
     let noted = photo.key_words.get().unwrap_or(&[]);
     if *pointers == end && noted.contains(&template.offset(flag)) {
-        template.keys_offset = Some(first);
-        template.keys = Some((Span { start, end }, flag));
+        template.keys = Some(Keys { values: Span { start, end }, flag });
     }
 }
 
