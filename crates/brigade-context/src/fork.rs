@@ -11,6 +11,7 @@
 //! 3. The generation changes only in a child, before the registered child handlers run.
 
 use crate::prim::RawLock;
+use crate::tls::refresh;
 use crate::{reaper, stack};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::io;
@@ -78,6 +79,7 @@ unsafe extern "C" fn before() {
         }
     }
     HOOKS.acquire();
+    refresh::lock();
     reaper::lock();
     stack::lock_all();
 }
@@ -87,6 +89,7 @@ fn release() {
     unsafe {
         stack::unlock_all();
         reaper::unlock();
+        refresh::unlock();
         HOOKS.release();
     }
 }

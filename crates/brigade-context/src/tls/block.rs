@@ -7,13 +7,14 @@
 //! Invariants
 //! 1. The word at the thread pointer equals the thread pointer exactly while the block is built; it is
 //!    written last and cleared first, so a walk over all slots sees only complete blocks.
-//! 2. A fresh block's dtv holds nothing that has to be freed.
+//! 2. Whoever copied from a template looks afterwards whether it is still the current one (`refresh.rs`).
+//! 3. A fresh block's dtv holds nothing that has to be freed.
 //!
 //! Rejected: recopying the whole image between two threads (2.7 KB written; comparing reads it only).
 
 use super::{FIRST_TID, Keys, Template, template};
 use core::ffi::c_void;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::{Ordering, compiler_fence, fence};
 use std::io;
 
 /// Values below this are counts or flags, no pointers.
@@ -57,8 +58,15 @@ pub(crate) unsafe fn build(tp: usize, lowest: usize, index: u32) -> io::Result<(
         if let Some(size) = t.stack_size_offset {
             (tp.wrapping_add_signed(size) as *mut usize).write(tp - lowest);
         }
+        // ORDER: Release: a walk that reads the word below sees the complete block.
         fence(Ordering::Release);
         (tp as *mut usize).write_volatile(tp);
+        // ORDER: SeqCst pairs with the membarrier in `refresh`: either the walk there sees the word
+        // above, or this thread sees the new template.
+        fence(Ordering::SeqCst);
+        if !core::ptr::eq(t, template()) {
+            copy_user_slow(tp);
+        }
     }
     Ok(())
 }
@@ -122,8 +130,31 @@ pub(crate) unsafe fn freshen(tp: usize) -> bool {
         }
         empty_dtv(tp);
         copy_user(t, words, tp);
+        // ORDER: SeqCst for the compiler only; the processor's half is the membarrier in `refresh`.
+        compiler_fence(Ordering::SeqCst);
+        if !core::ptr::eq(t, template()) {
+            copy_user_slow(tp);
+        }
     }
     true
+}
+
+/// A library was loaded while a block was made: copies again until the template stays.
+///
+/// # Safety
+/// As [`freshen`].
+#[cold]
+unsafe fn copy_user_slow(tp: usize) {
+    loop {
+        let t = template();
+        // SAFETY: the caller's contract; the geometry is the same in all templates.
+        unsafe { copy_user(t, base(t, tp), tp) };
+        // ORDER: SeqCst pairs with the membarrier in `refresh`: the copy is out before the look below.
+        fence(Ordering::SeqCst);
+        if core::ptr::eq(t, template()) {
+            return;
+        }
+    }
 }
 
 /// Clears the first block of pthread keys. False when the thread has further blocks.
@@ -232,6 +263,7 @@ pub(crate) unsafe fn dismantle(tp: usize) {
     // SAFETY: invariant 1 and the caller's contract.
     unsafe {
         (tp as *mut usize).write_volatile(0);
+        // ORDER: Release: a walk that reads the old word may still write; the memory stays mapped.
         fence(Ordering::Release);
         let dtv = *((tp + 8) as *const *mut usize);
         empty_dtv_slow(dtv);
