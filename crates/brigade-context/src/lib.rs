@@ -30,6 +30,7 @@ mod thread;
 mod tls;
 mod trial;
 
+pub use alloc::CarrierAlloc;
 pub use arch::{Context, switch};
 pub use carrier::{CarrierBase, carrier, forget_carrier_after_fork, on_carrier, on_green};
 pub use fork::{fork_generation, on_fork};

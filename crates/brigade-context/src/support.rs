@@ -10,9 +10,9 @@
 //! `unclassified-word`, `foreign-tls`, `no-guard-install`, `max-map-count=N`. `BRIGADE_TLS_SURPLUS=N` (for
 //! users) keeps N bytes of each block free for libraries that are loaded later with initial-exec TLS.
 
-use crate::prim::RawLock;
+use crate::prim::{RawLock, sys};
 use crate::tls::{self, Fault};
-use crate::{arch, stack, trial};
+use crate::{arch, fork, stack, trial};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use std::fmt;
 
@@ -175,7 +175,11 @@ fn check() -> Outcome {
     arch::set_malloc_words(template.malloc_words.unwrap_or([carrier; 2]));
     let facts = facts(&template);
     tls::publish(template);
+    // For loading libraries later; where the kernel has none, a load at the same moment may race.
+    sys::membarrier_register();
     trial::run()?;
+    fork::install()
+        .map_err(|e| Unsupported::new(Kind::Resources, format!("no fork handlers: {e}")))?;
     Ok(Support { facts })
 }
 

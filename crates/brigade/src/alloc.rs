@@ -4,4 +4,4 @@
 //! which `std` uses unless told otherwise, Brigade takes care of that by itself. For other allocators wrap them
 //! in [`CarrierAlloc`].
 
-// pub use brigade_context::CarrierAlloc;
+pub use brigade_context::CarrierAlloc;

@@ -89,7 +89,8 @@ global_asm!(
 );
 
 // First code of a new context. On entry rsp points at [argument, entry]; nothing else is set.
-// `call` leaves the usual alignment for `entry`; the undefined rip ends backtraces here.
+// The return address is pushed by hand: a call that never returns would mislead the return stack of the
+// processor. It gives `entry` the usual alignment; the undefined rip ends backtraces here.
 global_asm!(
     ".pushsection .text.brigade_context_start,\"ax\",@progbits",
     ".globl brigade_context_start",
@@ -101,7 +102,11 @@ global_asm!(
     "pop rdi",
     "pop rax",
     "xor ebp, ebp",
-    "call rax",
+    "lea rcx, [rip + 22f]",
+    "push rcx",
+    "jmp rax",
+    "nop",
+    "22:",
     "ud2",
     ".cfi_endproc",
     ".size brigade_context_start, . - brigade_context_start",

@@ -7,13 +7,14 @@
 //! Invariants
 //! 1. The word at the thread pointer equals the thread pointer exactly while the block is built; it is
 //!    written last and cleared first, so a walk over all slots sees only complete blocks.
-//! 2. A fresh block's dtv holds nothing that has to be freed.
+//! 2. Whoever copied from a template looks afterwards whether it is still the current one (`refresh.rs`).
+//! 3. A fresh block's dtv holds nothing that has to be freed.
 //!
 //! Rejected: recopying the whole image between two threads (2.7 KB written; comparing reads it only).
 
-use super::{FIRST_TID, Template, template};
+use super::{FIRST_TID, Keys, Template, template};
 use core::ffi::c_void;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::{Ordering, compiler_fence, fence};
 use std::io;
 
 /// Values below this are counts or flags, no pointers.
@@ -57,8 +58,15 @@ pub(crate) unsafe fn build(tp: usize, lowest: usize, index: u32) -> io::Result<(
         if let Some(size) = t.stack_size_offset {
             (tp.wrapping_add_signed(size) as *mut usize).write(tp - lowest);
         }
+        // ORDER: Release: a walk that reads the word below sees the complete block.
         fence(Ordering::Release);
         (tp as *mut usize).write_volatile(tp);
+        // ORDER: SeqCst pairs with the membarrier in `refresh`: either the walk there sees the word
+        // above, or this thread sees the new template.
+        fence(Ordering::SeqCst);
+        if !core::ptr::eq(t, template()) {
+            copy_user_slow(tp);
+        }
     }
     Ok(())
 }
@@ -99,15 +107,11 @@ pub(crate) unsafe fn freshen(tp: usize) -> bool {
     let words = base(t, tp);
     // SAFETY: all indices are inside the image and so inside the block, which is ours by contract.
     unsafe {
-        if let Some((keys, flag)) = t.keys {
-            let flag_word = words.add(flag as usize);
-            let fresh = *t.image.as_ptr().add(flag as usize);
-            if *flag_word != fresh {
-                *flag_word = fresh;
-                words
-                    .add(keys.start as usize)
-                    .write_bytes(0, (keys.end - keys.start) as usize);
-            }
+        if let Some(keys) = t.keys
+            && *words.add(keys.flag as usize) != *t.image.as_ptr().add(keys.flag as usize)
+            && !clear_keys(t, keys, words)
+        {
+            return false;
         }
         for &i in &t.reset {
             *words.add(i as usize) = *t.image.as_ptr().add(i as usize);
@@ -126,6 +130,49 @@ pub(crate) unsafe fn freshen(tp: usize) -> bool {
         }
         empty_dtv(tp);
         copy_user(t, words, tp);
+        // ORDER: SeqCst for the compiler only; the processor's half is the membarrier in `refresh`.
+        compiler_fence(Ordering::SeqCst);
+        if !core::ptr::eq(t, template()) {
+            copy_user_slow(tp);
+        }
+    }
+    true
+}
+
+/// A library was loaded while a block was made: copies again until the template stays.
+///
+/// # Safety
+/// As [`freshen`].
+#[cold]
+unsafe fn copy_user_slow(tp: usize) {
+    loop {
+        let t = template();
+        // SAFETY: the caller's contract; the geometry is the same in all templates.
+        unsafe { copy_user(t, base(t, tp), tp) };
+        // ORDER: SeqCst pairs with the membarrier in `refresh`: the copy is out before the look below.
+        fence(Ordering::SeqCst);
+        if core::ptr::eq(t, template()) {
+            return;
+        }
+    }
+}
+
+/// Clears the first block of pthread keys. False when the thread has further blocks.
+///
+/// # Safety
+/// As [`freshen`].
+#[cold]
+unsafe fn clear_keys(t: &Template, keys: Keys, words: *mut u64) -> bool {
+    let (first, more) = (keys.values.start as usize, keys.values.end as usize + 1);
+    // SAFETY: as in `freshen`.
+    unsafe {
+        if (more..keys.flag as usize).any(|i| *words.add(i) != 0) {
+            return false;
+        }
+        words
+            .add(first)
+            .write_bytes(0, keys.values.end as usize - first);
+        *words.add(keys.flag as usize) = t.image[keys.flag as usize];
     }
     true
 }
@@ -218,6 +265,7 @@ pub(crate) unsafe fn dismantle(tp: usize) {
     // SAFETY: invariant 1 and the caller's contract.
     unsafe {
         (tp as *mut usize).write_volatile(0);
+        // ORDER: Release: a walk that reads the old word may still write; the memory stays mapped.
         fence(Ordering::Release);
         let dtv = *((tp + 8) as *const *mut usize);
         empty_dtv_slow(dtv);

@@ -22,6 +22,7 @@
 
 pub(crate) mod block;
 mod classify;
+pub(crate) mod refresh;
 mod snapshot;
 
 use crate::arch;
@@ -87,6 +88,16 @@ pub(crate) struct Span {
     pub(crate) end: u32,
 }
 
+/// Where the descriptor keeps pthread keys.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keys {
+    /// The first block: pairs (sequence, value).
+    pub(crate) values: Span,
+    /// The word that says whether any key was ever set. Between `values` and it lie the addresses of
+    /// all blocks, the first block's own first.
+    pub(crate) flag: u32,
+}
+
 /// The image of a just-born thread's block. Word `i` lies at `tp - below + 8 * i`.
 #[derive(Debug)]
 pub(crate) struct Template {
@@ -109,15 +120,18 @@ pub(crate) struct Template {
     pub(crate) checked: Vec<Span>,
     /// Words of libc and of the descriptor that a thread may change freely: reset when it ends.
     pub(crate) reset: Vec<u32>,
-    /// The first block of pthread keys: (its words, the flag that says it was used).
-    pub(crate) keys: Option<(Span, u32)>,
+    /// Where the values of pthread keys are, if that could be learnt.
+    pub(crate) keys: Option<Keys>,
     pub(crate) tid_offset: isize,
     pub(crate) list_offset: isize,
     pub(crate) stack_offset: isize,
     pub(crate) stack_size_offset: Option<isize>,
     pub(crate) malloc_words: Option<[isize; 2]>,
     pub(crate) errno_offset: isize,
-    pub(crate) keys_offset: Option<isize>,
+    /// Where the static modules lie.
+    static_modules: Vec<Module>,
+    /// Offsets of the words behind `reset`, and of others that are equally free.
+    loose: Vec<isize>,
 }
 
 impl Template {
@@ -221,14 +235,23 @@ fn dso_handle() -> *mut c_void {
     (&raw const __dso_handle).cast_mut().cast()
 }
 
+/// Where geometry and the outcome of the trial calls come from.
+enum Source<'a> {
+    /// The photographs themselves, with so many bytes of surplus.
+    Photos { surplus: usize },
+    /// An earlier template, whose geometry must be kept.
+    Earlier(&'a Template),
+}
+
 /// Photographs two threads and builds the template, three times at most: a thread that some library
 /// starts in the same moment can come between the two in glibc's list.
 pub(crate) fn learn(surplus: usize, plant_unclassified: bool) -> Result<Template, Fault> {
     find_functions()?;
+    refresh::note_modules();
     let mut last = None;
     for _ in 0..3 {
-        let photos = snapshot::take_pair().map_err(Fault::NoThread)?;
-        match build(&photos, surplus, plant_unclassified) {
+        let photos = snapshot::take_pair(true).map_err(Fault::NoThread)?;
+        match build(&photos, &Source::Photos { surplus }, plant_unclassified) {
             Ok(template) => return Ok(template),
             Err(fault) => last = Some(fault),
         }
@@ -236,7 +259,7 @@ pub(crate) fn learn(surplus: usize, plant_unclassified: bool) -> Result<Template
     Err(last.expect("the loop ran"))
 }
 
-fn build(photos: &[Box<Photo>; 2], surplus: usize, plant: bool) -> Result<Template, Fault> {
+fn build(photos: &[Box<Photo>; 2], source: &Source<'_>, plant: bool) -> Result<Template, Fault> {
     let [a, b] = photos;
     if a.modules != b.modules {
         return Err(Fault::UnknownLayout("same modules in two threads"));
@@ -248,30 +271,61 @@ fn build(photos: &[Box<Photo>; 2], surplus: usize, plant: bool) -> Result<Templa
     {
         return Err(Fault::ForeignTls);
     }
-    let align = a.modules.iter().map(|m| m.align).max().unwrap_or(1).max(64);
-    if align > 4096 {
-        return Err(Fault::TooLarge("alignment of thread-local storage", align));
-    }
     let used = used_bytes(a);
-    let below = (used + surplus).next_multiple_of(align);
-    if below > snapshot::MAX_TLS_BYTES / 2 {
-        return Err(Fault::TooLarge("thread-local storage", below));
-    }
-    let above = a.bytes_above_tp().min(b.bytes_above_tp());
-    if above > snapshot::MAX_DESCRIPTOR_BYTES {
-        return Err(Fault::TooLarge("thread descriptor", above));
-    }
-    let mut meanings = classify::classify(photos, used as isize, above as isize)?;
+    let (below, above, align) = geometry(photos, source, used)?;
+    let (classified, covered) = (used.next_multiple_of(8), above.min(a.bytes_above_tp()));
+    let mut meanings = classify::classify(photos, classified as isize, covered as isize)?;
     if plant {
         return Err(Fault::UnclassifiedWord(-8));
     }
     // The surplus under the used part: nothing in it yet.
-    let pad = (below - used) / 8;
+    let pad = (below - classified) / 8;
     meanings.splice(0..0, core::iter::repeat_n(Meaning::Image, pad));
-    let mut template = fill(a, &meanings, below, above, align, used, pad)?;
+    let mut template = fill(a, &meanings, [below, above, align, used], pad)?;
     cross_check(&template)?;
-    learn_words(&mut template, a, &meanings);
+    match source {
+        Source::Photos { .. } => learn_trials(&mut template, a),
+        Source::Earlier(old) => {
+            template.malloc_words = old.malloc_words;
+            template.keys = old.keys;
+            template.loose.clone_from(&old.loose);
+        }
+    }
+    sort_words(&mut template, a, &meanings);
     Ok(template)
+}
+
+/// Bytes below and above the thread pointer, and the alignment of the thread pointer.
+fn geometry(
+    [a, b]: &[Box<Photo>; 2],
+    source: &Source<'_>,
+    used: usize,
+) -> Result<(usize, usize, usize), Fault> {
+    let align = a.modules.iter().map(|m| m.align).max().unwrap_or(1).max(64);
+    match *source {
+        Source::Earlier(old) if used > old.below || align > old.align => {
+            let needed = used.saturating_sub(old.used).next_multiple_of(64);
+            Err(Fault::TooLarge("thread-local storage", needed))
+        }
+        Source::Earlier(old) => Ok((old.below, old.above, old.align)),
+        Source::Photos { surplus } => {
+            let below = (used + surplus).next_multiple_of(align);
+            let above = a
+                .bytes_above_tp()
+                .min(b.bytes_above_tp())
+                .next_multiple_of(align);
+            if align > 4096 {
+                return Err(Fault::TooLarge("alignment of thread-local storage", align));
+            }
+            if below > snapshot::MAX_TLS_BYTES / 2 {
+                return Err(Fault::TooLarge("thread-local storage", below));
+            }
+            if above > snapshot::MAX_DESCRIPTOR_BYTES {
+                return Err(Fault::TooLarge("thread descriptor", above));
+            }
+            Ok((below, above, align))
+        }
+    }
 }
 
 fn used_bytes(photo: &Photo) -> usize {
@@ -283,16 +337,13 @@ fn used_bytes(photo: &Photo) -> usize {
         .unwrap_or(0);
     // Newer glibc puts the rseq area under the modules.
     let rseq = arch::rseq_area().map_or(0, |(offset, _)| (-offset).max(0) as usize);
-    modules.max(rseq).next_multiple_of(64)
+    modules.max(rseq)
 }
 
 fn fill(
     photo: &Photo,
     meanings: &[Meaning],
-    below: usize,
-    above: usize,
-    align: usize,
-    used: usize,
+    [below, above, align, used]: [usize; 4],
     pad: usize,
 ) -> Result<Template, Fault> {
     let mut image = vec![0u64; meanings.len()];
@@ -326,7 +377,7 @@ fn fill(
     Ok(Template {
         image,
         below,
-        above: above.next_multiple_of(align),
+        above,
         align,
         used,
         modules: photo.highest_module,
@@ -343,7 +394,8 @@ fn fill(
         stack_size_offset: offset_of(Meaning::StackSize),
         malloc_words: None,
         errno_offset: photo.errno_offset,
-        keys_offset: None,
+        static_modules: photo.modules.clone(),
+        loose: Vec::new(),
     })
 }
 
@@ -376,16 +428,21 @@ fn cross_check(template: &Template) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Sorts the words by what has to happen with them between two threads of a slot.
-fn learn_words(template: &mut Template, photo: &Photo, meanings: &[Meaning]) {
+/// Takes over what the trial calls in the raw thread showed.
+fn learn_trials(template: &mut Template, photo: &Photo) {
     let libc_module = photo.modules.iter().find(|m| m.is_libc).copied();
     template.malloc_words = swapped_words(photo, libc_module);
     learn_keys(template, photo);
+    template.loose.push(photo.errno_offset & !7);
+    template.loose.extend(photo.dtor_words.get().unwrap_or(&[]));
+    template.loose.extend(photo.key_words.get().unwrap_or(&[]));
+}
+
+/// Sorts the words by what has to happen with them between two threads of a slot.
+fn sort_words(template: &mut Template, photo: &Photo, meanings: &[Meaning]) {
+    let libc_module = photo.modules.iter().find(|m| m.is_libc).copied();
     let is_libc =
         |offset: isize| libc_module.is_some_and(|m| offset >= m.lowest & !7 && offset < m.end);
-    let mut loose: Vec<isize> = vec![photo.errno_offset & !7];
-    loose.extend(photo.dtor_words.get().unwrap_or(&[]));
-    loose.extend(photo.key_words.get().unwrap_or(&[]));
     let malloc = template.malloc_words.unwrap_or([0; 2]);
     let (mut user, mut checked) = (Spans::default(), Spans::default());
     for (index, meaning) in meanings.iter().enumerate() {
@@ -402,12 +459,14 @@ fn learn_words(template: &mut Template, photo: &Photo, meanings: &[Meaning]) {
         }
         let in_keys = template
             .keys
-            .is_some_and(|(span, flag)| (span.start..span.end).contains(&index) || index == flag);
+            .is_some_and(|keys| (keys.values.start..=keys.flag).contains(&index));
         if malloc.contains(&offset) || in_keys {
             continue;
         }
         match meaning {
-            Meaning::Image | Meaning::Null if loose.contains(&offset) => template.reset.push(index),
+            Meaning::Image | Meaning::Null if template.loose.contains(&offset) => {
+                template.reset.push(index);
+            }
             Meaning::Image | Meaning::Null => checked.add(index),
             _ => {}
         }
@@ -446,8 +505,10 @@ fn learn_keys(template: &mut Template, photo: &Photo) {
     let flag = *pointers + KEYS_PER_BLOCK;
     let noted = photo.key_words.get().unwrap_or(&[]);
     if *pointers == end && noted.contains(&template.offset(flag)) {
-        template.keys_offset = Some(first);
-        template.keys = Some((Span { start, end }, flag));
+        template.keys = Some(Keys {
+            values: Span { start, end },
+            flag,
+        });
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Module {
     pub(super) lowest: isize,
     pub(super) end: isize,
     pub(super) align: usize,
+    /// Where the module is loaded.
+    pub(super) address: usize,
     /// Whether `errno` lies in it, which makes it libc.
     pub(super) is_libc: bool,
     /// Whether the carrier word lies in it.
@@ -84,6 +86,7 @@ pub(super) struct Photo {
     /// The argument of the raw thread, which glibc keeps in the descriptor.
     pub(super) argument: usize,
     copy: Vec<u64>,
+    trials: bool,
     pub(super) modules: Vec<Module>,
     pub(super) highest_module: usize,
     pub(super) errno_offset: isize,
@@ -100,7 +103,7 @@ pub(super) struct Photo {
 }
 
 impl Photo {
-    fn new(region_bytes: usize) -> io::Result<Box<Photo>> {
+    fn new(region_bytes: usize, trials: bool) -> io::Result<Box<Photo>> {
         // SAFETY: a new anonymous mapping touches nothing that exists.
         let region = unsafe {
             libc::mmap(
@@ -123,6 +126,7 @@ impl Photo {
             argument: 0,
             // Enough for the TLS and for everything above the thread pointer.
             copy: vec![0; (MAX_TLS_BYTES + REGION_STEP_BYTES) / 8],
+            trials,
             modules: Vec::with_capacity(256),
             highest_module: 0,
             errno_offset: 0,
@@ -159,10 +163,10 @@ impl Drop for Photo {
     }
 }
 
-/// Starts two raw threads, photographs them and joins them.
-pub(super) fn take_pair() -> io::Result<[Box<Photo>; 2]> {
-    let mut first = Photo::new(REGION_BYTES)?;
-    let mut second = Photo::new(REGION_BYTES + REGION_STEP_BYTES)?;
+/// Starts two raw threads, photographs them and joins them. `trials`: also make the trial calls.
+pub(super) fn take_pair(trials: bool) -> io::Result<[Box<Photo>; 2]> {
+    let mut first = Photo::new(REGION_BYTES, trials)?;
+    let mut second = Photo::new(REGION_BYTES + REGION_STEP_BYTES, trials)?;
     let one = start(&mut first)?;
     wait_for(&first.done);
     let two = start(&mut second);
@@ -245,9 +249,11 @@ extern "C" fn raw_entry(argument: *mut c_void) -> *mut c_void {
     photo.errno_offset = unsafe { libc::__errno_location() as isize } - tp as isize;
     // SAFETY: the callback casts the pointer back to the photo, which lives through the call.
     unsafe { libc::dl_iterate_phdr(Some(see_module), argument) };
-    try_malloc(photo);
-    try_destructor(photo);
-    try_key(photo);
+    if photo.trials {
+        try_malloc(photo);
+        try_destructor(photo);
+        try_key(photo);
+    }
     let leave = &raw const photo.leave;
     raise(&photo.done);
     // SAFETY: the starter frees the photo only after it joined this thread.
@@ -279,6 +285,7 @@ unsafe extern "C" fn see_module(
         photo.modules.push(Module {
             lowest,
             end: within.end,
+            address: info.dlpi_addr as usize,
             align: (header.p_align as usize).max(1),
             is_libc: within.contains(&photo.errno_offset),
             has_carrier_word: within.contains(&arch::carrier_offset()),

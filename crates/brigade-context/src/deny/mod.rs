@@ -1,0 +1,68 @@
+//! libc functions that cannot work unchanged on a green thread, interposed.
+//!
+//! The executable defines these symbols, so every caller in the process gets them. On an ordinary kernel
+//! thread, and for arguments that have nothing to do with green threads, each passes straight on to
+//! libc. On a green thread there are four answers:
+//!
+//! | answer | functions |
+//! |---|---|
+//! | refused: message and abort | PI mutexes, `pthread_exit`, `pthread_cancel` of a green thread |
+//! | `EINVAL` | `pthread_join`, `pthread_detach` of a green thread |
+//! | done as the kernel thread | the `set*id` family; affinity, scheduling and clock of a green thread |
+//! | done differently | `pthread_getattr_np` (the true stack), keys (destructors noted), `dlopen` (blocks patched) |
+//!
+//! Invariants
+//! 1. The originals are found by `dlsym(RTLD_NEXT)` once and kept in an atomic; nothing here allocates.
+//! 2. A `pthread_t` is a green thread's exactly when it is the thread pointer of a slot.
+//! 3. No function switches.
+//!
+//! Rejected: hooking inside libc (its internal calls do not go through these symbols, and need not).
+
+mod dl;
+mod ids;
+mod mutex;
+mod threads;
+
+use core::ffi::{CStr, c_void};
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// The next definition of a symbol after the executable's.
+pub(crate) struct Next {
+    name: &'static CStr,
+    address: AtomicUsize,
+}
+
+impl Next {
+    pub(crate) const fn new(name: &'static CStr) -> Next {
+        Next {
+            name,
+            address: AtomicUsize::new(0),
+        }
+    }
+
+    /// The address of the original; never null.
+    #[inline]
+    pub(crate) fn get(&self) -> *const c_void {
+        // ORDER: Relaxed: the address of a function, nothing is published with it.
+        match self.address.load(Ordering::Relaxed) {
+            0 => self.get_slow(),
+            address => address as *const c_void,
+        }
+    }
+
+    #[cold]
+    fn get_slow(&self) -> *const c_void {
+        // SAFETY: a lookup by a valid C string.
+        let address = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        if address.is_null() {
+            crate::prim::sys::write_stderr(b"brigade: the C library has no ");
+            crate::prim::sys::write_stderr(self.name.to_bytes());
+            crate::prim::sys::write_stderr(b"\n");
+            // SAFETY: ends the process.
+            unsafe { libc::abort() }
+        }
+        // ORDER: Relaxed: as in `get`; a race stores the same address twice.
+        self.address.store(address as usize, Ordering::Relaxed);
+        address
+    }
+}
