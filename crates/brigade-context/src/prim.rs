@@ -297,15 +297,16 @@ pub mod sys {
         }
         let size = size_of::<SchedAttr>();
         let mut attr = SchedAttr::default();
-        let at = &raw mut attr as usize;
+        let to = &raw mut attr as usize;
         // SAFETY: the kernel writes at most `size` bytes to `attr`.
-        let got = unsafe { syscall(libc::SYS_sched_getattr, [tid as usize, at, size, 0, 0, 0]) };
+        let got = unsafe { syscall(libc::SYS_sched_getattr, [tid as usize, to, size, 0, 0, 0]) };
         if got != 0 || attr.policy != libc::SCHED_OTHER as u32 {
             return;
         }
         attr.runtime_ns = slice_ns;
+        let from = &raw const attr as usize;
         // SAFETY: the kernel reads `size` bytes of `attr`; policy and nice value stay as they were.
-        unsafe { syscall(libc::SYS_sched_setattr, [tid as usize, at, 0, 0, 0, 0]) };
+        unsafe { syscall(libc::SYS_sched_setattr, [tid as usize, from, 0, 0, 0, 0]) };
     }
 
     /// Writes `bytes` to standard error, ignoring errors; async-signal-safe.

@@ -23,11 +23,19 @@ thread_local! {
 static FOREIGN_VTABLE: TaskVtable = TaskVtable {
     run: run_foreign,
     dealloc: dealloc_foreign,
+    take: take_foreign,
+    abandon: abandon_foreign,
 };
 
 unsafe fn run_foreign(_task: *mut Task) {
     crate::task::fatal("brigade: a kernel thread was dispatched")
 }
+
+unsafe fn take_foreign(_task: *mut Task, _to: *mut ()) {
+    crate::task::fatal("brigade: a kernel thread was joined as if Brigade had started it")
+}
+
+unsafe fn abandon_foreign(_task: *mut Task) {}
 
 unsafe fn dealloc_foreign(task: *mut Task) {
     // SAFETY: made by `Box::into_raw` in `new_foreign`; the last reference is gone.

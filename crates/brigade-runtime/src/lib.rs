@@ -7,7 +7,7 @@
 //! The modules have an order, which a test enforces; each may use only those before it:
 //!
 //! `prim < handoff < queue < idle < park < task < timer < processor < carrier < shared < sched < launch < monitor <
-//! current < spawn < runtime`
+//! current < thread < spawn < runtime`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
 #![cfg_attr(loom, allow(dead_code))]
@@ -40,6 +40,8 @@ mod spawn;
 #[cfg(not(loom))]
 mod task;
 #[cfg(not(loom))]
+mod thread;
+#[cfg(not(loom))]
 mod timer;
 
 #[cfg(not(loom))]
@@ -51,9 +53,9 @@ pub use runtime::{
 #[cfg(not(loom))]
 pub use shared::Model;
 #[cfg(not(loom))]
-pub use spawn::{
-    Join, ScopeCount, SpawnOptions, ThreadRef, ThreadResult, park_for_token, sleep_until,
-};
+pub use spawn::{Join, ScopeCount, SpawnOptions, ThreadResult, park_for_token, sleep_until};
+#[cfg(not(loom))]
+pub use thread::{Thread, ThreadId, current};
 
 /// The clock of the deadlines in this crate: nanoseconds of `CLOCK_MONOTONIC`.
 #[cfg(not(loom))]

@@ -148,7 +148,11 @@ fn retake(p: &Proc, tick: u32) -> bool {
     let Some(carrier) = (unsafe { owner.as_ref() }) else {
         return false;
     };
-    carrier
-        .handoff
-        .retake(|| p.owner() == owner && p.is_running() && p.tick() == tick)
+    let same = || p.owner() == owner && p.is_running() && p.tick() == tick;
+    let taken = carrier.handoff.retake(same);
+    if taken {
+        // ORDER: Relaxed: a number that was stored when the carrier started.
+        sys::set_time_slice(carrier.tid.load(Ordering::Relaxed), 0);
+    }
+    taken
 }

@@ -41,7 +41,6 @@ pub(crate) struct Local {
     pub(crate) credits: usize,
     pub(crate) next_id: u64,
     pub(crate) last_id: u64,
-    pub(crate) spawned: u64,
     pub(crate) random: u32,
     streak: u32,
 }
@@ -88,7 +87,6 @@ impl<C> Processor<C> {
                 credits: 0,
                 next_id: 0,
                 last_id: 0,
-                spawned: 0,
                 random: 0x9e37_79b9 ^ (index as u32).wrapping_mul(0x85eb_ca6b) | 1,
                 streak: 0,
             }),

@@ -18,7 +18,7 @@ use brigade_event::{Counter, Metrics};
 
 use crate::carrier::Carrier;
 use crate::idle::IdleSet;
-use crate::prim::{AtomicU32, AtomicUsize, Lock, NEVER, Ordering, futex_wait, futex_wake};
+use crate::prim::{AtomicU32, AtomicUsize, Lock, Ordering, futex_wait, futex_wake};
 use crate::processor::Processor;
 use crate::queue::List;
 use crate::task::Task;
@@ -151,15 +151,6 @@ impl Shared {
     /// True if some queue has work that an idle processor could take.
     pub(crate) fn has_visible_work(&self) -> bool {
         self.global_len() != 0 || self.processors.iter().any(|p| !p.queue.ring_is_empty())
-    }
-
-    /// The earliest deadline of all processors.
-    pub(crate) fn earliest_ns(&self) -> u64 {
-        self.processors
-            .iter()
-            .map(|p| p.timers.earliest_ns())
-            .min()
-            .unwrap_or(NEVER)
     }
 
     pub(crate) fn is_open(&self) -> bool {

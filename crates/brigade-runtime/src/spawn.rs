@@ -19,6 +19,7 @@ use std::alloc::Layout;
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::io;
+use std::marker::PhantomData;
 use std::mem::{self, MaybeUninit};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -34,6 +35,7 @@ use crate::processor::{CREDIT_BATCH, ID_BATCH};
 use crate::sched::{self, Proc};
 use crate::shared::{Model, Shared};
 use crate::task::{Task, TaskParts, TaskRef, TaskVtable, fatal, next_ids};
+use crate::thread::Thread;
 
 /// What a thread ends with: its value, or the payload of its panic.
 pub type ThreadResult<T> = Result<T, Box<dyn Any + Send + 'static>>;
@@ -109,8 +111,6 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
     const VTABLE: TaskVtable = TaskVtable {
         run: Self::run_green,
         dealloc: Self::dealloc,
-    };
-    const OPS: JoinOps<T> = JoinOps {
         take: Self::take,
         abandon: Self::abandon,
     };
@@ -165,11 +165,12 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         }
     }
 
-    unsafe fn take(task: *mut Task) -> ThreadResult<T> {
+    unsafe fn take(task: *mut Task, to: *mut ()) {
         let cell = task.cast::<Self>();
         // SAFETY: the thread is done and the caller is its only handle, so the stage is the caller's.
         match unsafe { mem::replace(&mut *(*cell).stage.get(), Stage::Running) } {
-            Stage::Done(result) => result,
+            // SAFETY: the caller is a `Join<T>`, which passes a place for this type.
+            Stage::Done(result) => unsafe { to.cast::<ThreadResult<T>>().write(result) },
             _ => fatal("brigade: a thread ended without a result"),
         }
     }
@@ -191,16 +192,11 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
     }
 }
 
-struct JoinOps<T> {
-    take: unsafe fn(*mut Task) -> ThreadResult<T>,
-    abandon: unsafe fn(*mut Task),
-}
-
 /// The handle of a thread: waits for its end and takes its result.
 pub struct Join<T> {
-    task: TaskRef,
-    ops: JoinOps<T>,
-    kernel: Option<kernel_thread::JoinHandle<()>>,
+    thread: Thread,
+    kernel: Option<Box<kernel_thread::JoinHandle<()>>>,
+    result: PhantomData<T>,
 }
 
 // SAFETY: a handle gives access to the `T` of another thread, which that thread has finished with.
@@ -211,14 +207,14 @@ unsafe impl<T> Sync for Join<T> {}
 impl<T> Join<T> {
     /// The thread.
     #[must_use]
-    pub fn thread(&self) -> ThreadRef {
-        ThreadRef(self.task.clone())
+    pub fn thread(&self) -> &Thread {
+        &self.thread
     }
 
     /// True when the closure has ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.task.is_done()
+        self.thread.0.is_done()
     }
 
     /// Blocks the current thread until this one has ended; its value or the payload of its panic.
@@ -227,17 +223,20 @@ impl<T> Join<T> {
     ///
     /// The payload of the thread's panic.
     pub fn join(self) -> ThreadResult<T> {
-        wait_done(&self.task);
+        wait_done(&self.thread.0);
         let mut this = mem::ManuallyDrop::new(self);
         if let Some(kernel) = this.kernel.take() {
             // The closure catches panics; what is left to wait for are the thread's destructors.
             let _ = kernel.join();
         }
-        // SAFETY: the thread is done and this was its handle; `this` is never used again.
+        let mut result = MaybeUninit::<ThreadResult<T>>::uninit();
+        let task = this.thread.0.as_ptr();
+        // SAFETY: the thread is done, this was its handle, and the record is one of a thread that ends with a `T`;
+        // `take` fills the place. `this` is never used again.
         unsafe {
-            let result = (this.ops.take)(this.task.as_ptr());
-            ptr::drop_in_place(&raw mut this.task);
-            result
+            ((*task).vtable.take)(task, result.as_mut_ptr().cast());
+            ptr::drop_in_place(&raw mut this.thread);
+            result.assume_init()
         }
     }
 }
@@ -245,7 +244,7 @@ impl<T> Join<T> {
 impl<T> Drop for Join<T> {
     fn drop(&mut self) {
         // SAFETY: this was the thread's handle.
-        unsafe { (self.ops.abandon)(self.task.as_ptr()) }
+        unsafe { (self.thread.0.vtable.abandon)(self.thread.0.as_ptr()) }
     }
 }
 
@@ -257,43 +256,6 @@ fn wait_done(task: &TaskRef) {
     if task.set_joiner(me.clone()) {
         while !task.is_done() {
             park(&me, WaitReason::Join, NEVER);
-        }
-    }
-}
-
-/// A thread: its number and name, and the right to unpark it.
-#[derive(Clone)]
-pub struct ThreadRef(TaskRef);
-
-impl ThreadRef {
-    /// The current thread.
-    #[must_use]
-    pub fn current() -> ThreadRef {
-        ThreadRef(current::current())
-    }
-
-    /// The thread's number, never used twice in a process.
-    #[must_use]
-    pub fn id(&self) -> NonZeroU64 {
-        self.0.id
-    }
-
-    /// The thread's name.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.0.name()
-    }
-
-    /// Where the thread was spawned.
-    #[must_use]
-    pub fn spawn_site(&self) -> &'static Location<'static> {
-        self.0.site()
-    }
-
-    /// Gives the thread its park token and wakes it if it is parked.
-    pub fn unpark(&self) {
-        if self.0.put_token() {
-            unpark(&self.0);
         }
     }
 }
@@ -404,7 +366,7 @@ where
     local.credits -= 1;
     local.next_id += 1;
     p.spawned.bump();
-    sched::ready_local(shared, p, join.task.as_ptr());
+    sched::ready_local(shared, p, join.thread.0.as_ptr());
     Ok(join)
 }
 
@@ -438,7 +400,7 @@ where
     sched::ready(
         std::ptr::null(),
         Arc::as_ptr(shared).cast(),
-        join.task.as_ptr(),
+        join.thread.0.as_ptr(),
     );
     Ok(join)
 }
@@ -491,9 +453,9 @@ where
     // SAFETY: a fresh record; one of its two references goes to the handle.
     let task = unsafe { TaskRef::from_raw(ptr::from_mut(cell).cast()) };
     Ok(Join {
-        task,
-        ops: Cell::<F, T>::OPS,
+        thread: Thread(task),
         kernel: None,
+        result: PhantomData,
     })
 }
 
@@ -526,7 +488,7 @@ where
     }
     let scope = options.scope.clone();
     let mut join = allocate(shared, SizeClass::default(), options, next_ids(1), f)?;
-    let task = SendPtr(join.task.as_ptr());
+    let task = SendPtr(join.thread.0.as_ptr());
     let home = Arc::clone(shared);
     home.kernel_thread_starts();
     shared.outside_spawned.add_shared(1);
@@ -548,7 +510,7 @@ where
     });
     match started {
         Ok(kernel) => {
-            join.kernel = Some(kernel);
+            join.kernel = Some(Box::new(kernel));
             Ok(join)
         }
         Err(error) => {
@@ -559,9 +521,9 @@ where
             }
             // SAFETY: the thread did not start, so its reference and the closure are ours.
             unsafe {
-                let cell = join.task.as_ptr().cast::<Cell<F, T>>();
+                let cell = join.thread.0.as_ptr().cast::<Cell<F, T>>();
                 drop(mem::replace(&mut *(*cell).stage.get(), Stage::Running));
-                drop(TaskRef::from_raw(join.task.as_ptr()));
+                drop(TaskRef::from_raw(join.thread.0.as_ptr()));
             }
             let text = format!(
                 "cannot spawn a kernel thread: {error}; the limits are ulimit -u, \

@@ -40,6 +40,10 @@ pub(crate) struct TaskVtable {
     pub(crate) run: unsafe fn(*mut Task),
     /// Frees the memory of the record.
     pub(crate) dealloc: unsafe fn(*mut Task),
+    /// Moves the result of a thread that has ended to a place of the result's type.
+    pub(crate) take: unsafe fn(*mut Task, *mut ()),
+    /// The handle was dropped: nobody will take the result.
+    pub(crate) abandon: unsafe fn(*mut Task),
 }
 
 /// The record of a thread; see the module.

@@ -26,8 +26,9 @@ use std::time::{Duration, Instant};
 
 use brigade_runtime::clock;
 
+pub use brigade_runtime::{Thread, ThreadId, current};
 pub use builder::{Builder, spawn};
-pub use handle::{JoinHandle, Thread, ThreadId, current};
+pub use handle::JoinHandle;
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use std::thread::{AccessError, LocalKey, Result, panicking};
 

@@ -96,16 +96,13 @@ where
 /// The right to join a thread of a scope. See [`std::thread::ScopedJoinHandle`].
 pub struct ScopedJoinHandle<'scope, T> {
     join: Join<T>,
-    thread: Thread,
     scope: PhantomData<&'scope ()>,
 }
 
 impl<T> ScopedJoinHandle<'_, T> {
     pub(crate) fn new(join: Join<T>) -> Self {
-        let thread = Thread::from_ref(join.thread());
         ScopedJoinHandle {
             join,
-            thread,
             scope: PhantomData,
         }
     }
@@ -113,7 +110,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// The thread.
     #[must_use]
     pub fn thread(&self) -> &Thread {
-        &self.thread
+        self.join.thread()
     }
 
     /// Waits until the thread has ended and returns its value.
