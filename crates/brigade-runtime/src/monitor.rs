@@ -148,9 +148,12 @@ fn retake(p: &Proc, tick: u32) -> bool {
     let Some(carrier) = (unsafe { owner.as_ref() }) else {
         return false;
     };
-    let same = || p.owner() == owner && p.is_running() && p.tick() == tick;
+    // The carrier is outside the runtime and cannot get in while it is asked, so its cell may be read. It may hold
+    // another processor by now: `owner` alone does not say which one.
+    let same = || std::ptr::eq(carrier.processor.get(), p) && p.is_running() && p.tick() == tick;
     let taken = carrier.handoff.retake(same);
     if taken {
+        p.set_owner(std::ptr::null_mut());
         // ORDER: Relaxed: a number that was stored when the carrier started.
         sys::set_time_slice(carrier.tid.load(Ordering::Relaxed), 0);
     }

@@ -808,6 +808,7 @@ fn resume_processor(shared: &Shared, p: &Proc, searching: bool) {
 pub(crate) fn start_carrier(shared: &Shared, p: &Proc, searching: bool) {
     let spare = shared.spares.lock().pop();
     if let Some(spare) = spare {
+        p.set_owner(spare.0);
         // SAFETY: carrier records live as long as the runtime.
         unsafe { (*spare.0).assign(p, searching) };
         return;
