@@ -1,2 +1,3 @@
 //! The `brigade` program.
+
 fn main() {}

@@ -1,0 +1,3 @@
+//! The `brigade-tour` program.
+
+fn main() {}
