@@ -59,7 +59,7 @@ pub struct Info {
     pub control: &'static str,
     /// What must hold for the numbers to mean anything.
     pub premise: &'static str,
-    /// What to look at next.
+    /// What to look at next: the arguments of `lab run`, and why in parentheses.
     pub next: &'static str,
 }
 

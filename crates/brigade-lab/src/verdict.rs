@@ -162,22 +162,30 @@ pub struct ArmState<'a> {
     pub failed: Option<&'a str>,
 }
 
-/// The verdict for `arms`, `premises` and `parts`. See the head of the module for the rules.
+/// Why `arms` allow no verdict, if they do not: rules 1 and 2 at the head of the module.
 #[must_use]
-pub fn decide(arms: &[ArmState<'_>], premises: &[Premise], parts: &[Part]) -> Verdict {
+pub fn missing(arms: &[ArmState<'_>]) -> Option<Verdict> {
     let required = || arms.iter().filter(|arm| arm.required);
     if let Some((arm, why)) = required().find_map(|a| a.skipped.map(|why| (a, why))) {
-        return Verdict::Skipped(format!("{}: {why}", arm.label));
+        return Some(Verdict::Skipped(format!("{}: {why}", arm.label)));
     }
     if let Some((arm, why)) = required().find_map(|a| a.failed.map(|why| (a, why))) {
-        return Verdict::Inconclusive(format!("{} failed: {why}", arm.label));
+        return Some(Verdict::Inconclusive(format!(
+            "{} failed: {why}",
+            arm.label
+        )));
     }
-    if let Some(arm) = required().find(|a| a.samples < MIN_SAMPLES) {
-        return Verdict::Inconclusive(format!(
+    required().find(|a| a.samples < MIN_SAMPLES).map(|arm| {
+        Verdict::Inconclusive(format!(
             "{} has {} of the {MIN_SAMPLES} samples a verdict needs",
             arm.label, arm.samples
-        ));
-    }
+        ))
+    })
+}
+
+/// The verdict for complete samples: rules 3 to 6 at the head of the module.
+#[must_use]
+pub fn decide(premises: &[Premise], parts: &[Part]) -> Verdict {
     if let Some(premise) = premises.iter().find(|premise| !premise.held) {
         return Verdict::Inconclusive(format!("the premise does not hold: {}", premise.text));
     }
@@ -237,7 +245,7 @@ mod tests {
     #[test]
     fn a_premise_that_does_not_hold_beats_every_number() {
         let premises = [Premise::new(false, "0.26 switches per round trip")];
-        let verdict = decide(&[arm(5)], &premises, &[part(Tendency::Fails)]);
+        let verdict = decide(&premises, &[part(Tendency::Fails)]);
         assert_eq!(
             verdict,
             Verdict::Inconclusive(
@@ -249,7 +257,7 @@ mod tests {
     #[test]
     fn one_failing_part_refutes_and_one_unclear_part_leaves_open() {
         let held = [Premise::new(true, "fine")];
-        let all = |parts: &[Part]| decide(&[arm(5)], &held, parts);
+        let all = |parts: &[Part]| decide(&held, parts);
         assert_eq!(all(&[part(Tendency::Holds)]), Verdict::Confirmed);
         assert_eq!(
             all(&[part(Tendency::Unclear), part(Tendency::Fails)]),
@@ -263,7 +271,6 @@ mod tests {
 
     #[test]
     fn missing_arms_end_the_decision_before_any_number_is_read() {
-        let parts = [part(Tendency::Holds)];
         let skipped = ArmState {
             skipped: Some("no room"),
             ..arm(0)
@@ -277,17 +284,14 @@ mod tests {
             ..skipped.clone()
         };
         assert!(matches!(
-            decide(&[skipped], &[], &parts),
-            Verdict::Skipped(_)
+            missing(&[failed.clone(), skipped]),
+            Some(Verdict::Skipped(_))
         ));
         assert!(matches!(
-            decide(&[failed], &[], &parts),
-            Verdict::Inconclusive(_)
+            missing(&[arm(5), failed]),
+            Some(Verdict::Inconclusive(_))
         ));
-        assert!(matches!(
-            decide(&[arm(4)], &[], &parts),
-            Verdict::Inconclusive(_)
-        ));
-        assert_eq!(decide(&[optional, arm(5)], &[], &parts), Verdict::Confirmed);
+        assert!(matches!(missing(&[arm(4)]), Some(Verdict::Inconclusive(_))));
+        assert_eq!(missing(&[optional, arm(5)]), None);
     }
 }

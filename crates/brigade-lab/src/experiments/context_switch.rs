@@ -38,7 +38,7 @@ static INFO: Info = Info {
     control: "The same system calls by one thread alone, which cannot switch; their time is \
               subtracted.",
     premise: "Every round trip makes two switches, and the controls make none.",
-    next: "spawn-cost: what it costs to start a thread instead of switching to one",
+    next: "spawn-cost (what it costs to start a thread instead of switching to one)",
 };
 
 const TIME: &str = "ns";
@@ -101,7 +101,7 @@ impl Experiment for ContextSwitch {
                     None => 0.0,
                 };
                 let one = (round.get(TIME) - idle) / round.get(SWITCHES);
-                samples.push(derived, Sample::new().with(TIME, one).with(SWITCHES, 1.0));
+                samples.push(derived, Sample::new().with(TIME, one));
             }
         }
     }
@@ -382,7 +382,6 @@ mod tests {
 
     fn verdict(samples: &Samples) -> Verdict {
         decide(
-            &[],
             &ContextSwitch.premises(samples),
             &ContextSwitch.judge(samples),
         )

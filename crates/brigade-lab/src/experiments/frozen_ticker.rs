@@ -29,7 +29,7 @@ static INFO: Info = Info {
     control: "Green threads under M:1, which share one kernel thread as the tasks of an event loop \
               do; and the ticker without any computation.",
     premise: "The ticker ticked before the computation, and the computation used the CPUs.",
-    next: "lost-updates: what threads that share a counter do to it",
+    next: "lost-updates (what threads that share a counter do to it)",
 };
 
 const GAP: &str = "gap";
@@ -162,12 +162,12 @@ impl Plan {
     }
 
     /// Starts over: a runtime that takes long to start must not eat into the plan.
-    fn from_now(self) -> Self {
+    fn starting_now(self) -> Self {
         Self::new(self.end - self.hog_from, self.hogs)
     }
 
     fn carry_out_on_kernel_threads(self, cpus: usize) -> Result<Sample, ArmError> {
-        let plan = self.from_now();
+        let plan = self.starting_now();
         let sleep = |due: Instant| {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         };
@@ -187,7 +187,7 @@ impl Plan {
     fn carry_out_on_green_threads(self, model: Model, cpus: usize) -> Result<Sample, ArmError> {
         let green = Green::start(model, cpus)?;
         green.run(move || {
-            let plan = self.from_now();
+            let plan = self.starting_now();
             let panicked = |_| ArmError::Failed("a green thread panicked".into());
             let ticker = green::spawn(move || plan.ticks(green::sleep_until))?;
             let mut hogs = Vec::with_capacity(plan.hogs);
@@ -266,7 +266,6 @@ mod tests {
 
     fn verdict(samples: &Samples) -> Verdict {
         decide(
-            &[],
             &FrozenTicker.premises(samples),
             &FrozenTicker.judge(samples),
         )

@@ -32,7 +32,7 @@ static INFO: Info = Info {
     control: "The same tickers with nobody blocking, under M:1 and under M:N.",
     premise: "The call blocked for as long as it should, and tickers without it do not stand \
               still.",
-    next: "frozen-ticker: a thread that computes instead of blocking",
+    next: "frozen-ticker (a thread that computes instead of blocking)",
 };
 
 const GAP: &str = "gap";
@@ -223,7 +223,7 @@ mod tests {
     }
 
     fn verdict(samples: &Samples) -> Verdict {
-        decide(&[], &Models.premises(samples), &Models.judge(samples))
+        decide(&Models.premises(samples), &Models.judge(samples))
     }
 
     #[test]

@@ -26,7 +26,7 @@ static INFO: Info = Info {
              divide by their number.",
     control: "The same boxed closure is called in place, without a thread.",
     premise: "Every closure ran, and on a stack of its own.",
-    next: "thread-memory: what a thread costs while it waits",
+    next: "thread-memory (what a thread costs while it waits)",
 };
 
 const TIME: &str = "ns";
@@ -246,7 +246,7 @@ mod tests {
     }
 
     fn verdict(samples: &Samples) -> Verdict {
-        decide(&[], &SpawnCost.premises(samples), &SpawnCost.judge(samples))
+        decide(&SpawnCost.premises(samples), &SpawnCost.judge(samples))
     }
 
     #[test]

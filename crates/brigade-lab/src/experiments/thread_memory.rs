@@ -32,7 +32,7 @@ static INFO: Info = Info {
     control: "The same number of boxed closures without threads: what the bookkeeping takes.",
     premise: "All threads are alive and waiting at once; the green ones hold no kernel thread \
               each.",
-    next: "models: what happens when one of many threads blocks",
+    next: "models (what happens when one of many threads blocks)",
 };
 
 const MEMORY: &str = "memory";
@@ -321,7 +321,6 @@ mod tests {
 
     fn verdict(samples: &Samples) -> Verdict {
         decide(
-            &[],
             &ThreadMemory.premises(samples),
             &ThreadMemory.judge(samples),
         )
