@@ -20,7 +20,7 @@ use crate::support::{Support, support};
 struct Document {
     schema_version: u32,
     program_version: &'static str,
-    model: String,
+    model: &'static str,
     reason: Option<String>,
     environment: Environment,
     facts: Vec<Fact>,

@@ -1,32 +1,25 @@
 //! The only door from the experiments to green threads.
 //!
-//! It holds exactly the calls that the experiments need, so that a change of the runtime's API ends
-//! here. For now they stand on kernel threads, with all counters at zero: the experiments compile
-//! and run, and their premises ("the green threads really switched") rightly do not hold.
+//! It holds exactly the calls that the experiments need, so that a change of the runtime's interface
+//! ends here. Each arm starts a runtime of its own, in a process of its own.
+//!
+//! # Invariant
+//!
+//! An arm that asks for a model never runs under another one: where the machine falls back to one
+//! kernel thread per thread, the arm is skipped, because its numbers would be those of kernel
+//! threads under the name of green ones.
 
 use std::io;
-use std::thread;
-use std::time::Instant;
+
+use brigade::runtime::{Builder, Metrics, Runtime};
 
 use crate::experiment::ArmError;
 
-/// How green threads map to kernel threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Model {
-    ManyToMany,
-    ManyToOne,
-    OneToOne,
-}
+pub(crate) use brigade::runtime::Model;
+pub(crate) use brigade::thread::{JoinHandle, park, sleep_until, yield_now};
 
-/// Counters of a runtime.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) spawned: u64,
-    pub(crate) switches: u64,
-}
-
-/// A runtime of its own for one arm.
-pub(crate) struct Green;
+/// A runtime for one arm.
+pub(crate) struct Green(Runtime);
 
 impl Green {
     /// Starts a runtime of `model` with `workers` processors.
@@ -34,40 +27,37 @@ impl Green {
     /// # Errors
     ///
     /// Skipped if the machine gets another model, failed if the runtime cannot be built.
-    pub(crate) fn start(_model: Model, _workers: usize) -> Result<Self, ArmError> {
-        Ok(Self)
-    }
-
-    /// Runs `f` on a green thread and waits for it.
-    pub(crate) fn run<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> T {
-        match thread::spawn(f).join() {
-            Ok(value) => value,
-            Err(payload) => std::panic::resume_unwind(payload),
+    pub(crate) fn start(model: Model, workers: usize) -> Result<Self, ArmError> {
+        let builder = Builder::new().model(model).workers(workers);
+        let runtime = builder.build().map_err(|error| {
+            ArmError::Failed(format!("cannot start a runtime for green threads: {error}"))
+        })?;
+        if runtime.model() == model {
+            Ok(Self(runtime))
+        } else {
+            let reason = "green threads are not active on this machine: see brigade doctor";
+            Err(ArmError::Skipped(reason.to_owned()))
         }
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        Counts::default()
+    /// Runs `f` on a green thread and waits for it.
+    pub(crate) fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        self.0.run(f)
+    }
+
+    /// What the runtime has counted so far.
+    pub(crate) fn counts(&self) -> Metrics {
+        self.0.metrics()
     }
 }
 
-pub(crate) type JoinHandle<T> = thread::JoinHandle<T>;
-
-/// Starts a green thread from a green thread.
+/// Starts a green thread on the runtime of the calling green thread.
+///
+/// # Errors
+///
+/// Those of the runtime; they name the limit that was hit.
 pub(crate) fn spawn<T: Send + 'static>(
     f: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    thread::Builder::new().spawn(f)
-}
-
-pub(crate) fn yield_now() {
-    thread::yield_now();
-}
-
-pub(crate) fn park() {
-    thread::park();
-}
-
-pub(crate) fn sleep_until(due: Instant) {
-    thread::sleep(due.saturating_duration_since(Instant::now()));
+    brigade::thread::Builder::new().spawn(f)
 }
