@@ -76,13 +76,6 @@ fn examine(support: Support) -> Document {
         .into_iter()
         .map(|fact| Fact::new(THREADS, &fact.name, Some(fact.value), fact.ok, &fact.note))
         .collect();
-    facts.push(Fact::new(
-        THREADS,
-        "C library",
-        machine::libc_version(),
-        true,
-        "the layout of thread-local storage is known for glibc only",
-    ));
     facts.extend(memory_limits());
     facts.extend(thread_limits());
     facts.extend(cpu_facts());

@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use brigade_lab::experiment::Show;
 use brigade_lab::report::{ArmReport, MetricReport};
 use brigade_lab::units::show;
+use brigade_lab::verdict::Tendency;
 use brigade_lab::{Document, Experiment, Report, Role, Verdict};
 
 /// The width every text keeps to.
@@ -103,10 +104,22 @@ fn premises(report: &Report) -> String {
 fn verdict(report: &Report) -> String {
     let verdict = &report.verdict;
     let word = verdict.word();
-    let parts: Vec<&str> = report.parts.iter().map(|part| part.text.as_str()).collect();
-    let why = verdict
-        .reason()
-        .map_or_else(|| parts.join("; "), str::to_owned);
+    let texts = |wanted: &dyn Fn(Tendency) -> bool| {
+        let parts = report.parts.iter().filter(|part| wanted(part.tendency));
+        parts
+            .map(|part| part.text.as_str())
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
+    let mut why = match verdict {
+        Verdict::Confirmed => texts(&|_| true),
+        Verdict::NotHere => texts(&|tendency| tendency == Tendency::Fails),
+        Verdict::Inconclusive(reason) | Verdict::Skipped(reason) => reason.clone(),
+    };
+    let holds = texts(&|tendency| tendency == Tendency::Holds);
+    if *verdict == Verdict::NotHere && !holds.is_empty() {
+        why += &format!(". The rest of the claim holds: {holds}");
+    }
     let plain = paragraph("Verdict", MARGIN, &format!("{word}: {why}"));
     plain.replacen(word, &styled(word, style_of(verdict)), 1)
 }
@@ -232,7 +245,7 @@ pub(crate) fn fact(ok: bool, name: &str, value: &str, note: &str) -> String {
     } else {
         ("no", AnsiColor::Yellow)
     };
-    let plain = paragraph(&format!("  {mark}  {name}"), 34, value);
+    let plain = paragraph(&format!("  {mark}  {name}"), 36, value);
     let style = Style::new().bold().fg_color(Some(color.into()));
     let mut text = plain.replacen(mark, &styled(mark, style), 1);
     if !ok && !note.is_empty() {

@@ -38,6 +38,15 @@ pub(crate) struct Support {
 pub(crate) fn support() -> Support {
     let support = brigade::doctor::support();
     let mut facts = Vec::from(needs());
+    // The runtime tells its C library only where it can use it.
+    if support.facts.iter().all(|fact| fact.name != "C library") {
+        facts.push(Fact {
+            name: "C library".to_owned(),
+            value: machine::libc_version().unwrap_or_else(|| "not glibc".to_owned()),
+            ok: machine::libc_version().is_some(),
+            note: "the layout of thread-local storage is known for glibc only".to_owned(),
+        });
+    }
     facts.extend(support.facts.into_iter().map(|fact| Fact {
         name: fact.name.to_owned(),
         value: fact.value,

@@ -126,24 +126,21 @@ impl Experiment for Models {
         let time = |s: &Summary| show(s.median, Unit::Nanoseconds);
         let goes_on = |arm: &str, name: &str| {
             let gap = gap(arm);
-            Part::new(
-                at_most(&gap, block / 4.0),
-                format!("{name} go on (gap {})", time(&gap)),
-            )
+            Part::new(at_most(&gap, block / 4.0), format!("{} {name}", time(&gap)))
         };
         let stops = gap("m1");
         vec![
             Part::new(
                 at_least(&stops, 0.9 * block),
                 format!(
-                    "a call of {} stops all threads under M:1 (gap {})",
+                    "beside a call of {} the longest gap is {} under M:1",
                     show(block, Unit::Nanoseconds),
                     time(&stops)
                 ),
             ),
-            goes_on("one", "threads under 1:1"),
-            goes_on("mn1", "under M:N on one processor they"),
-            goes_on("mn", "under M:N they"),
+            goes_on("one", "under 1:1"),
+            goes_on("mn1", "under M:N with one processor"),
+            goes_on("mn", "under M:N"),
         ]
     }
 }
