@@ -41,17 +41,21 @@ pub(crate) struct Memory {
     pub(crate) resident: f64,
     pub(crate) address_space: f64,
     pub(crate) page_tables: f64,
+    /// The kernel's own stacks of all kernel threads on the machine.
+    pub(crate) kernel_stacks: f64,
     pub(crate) threads: u64,
 }
 
 /// Reads the memory of this process.
 pub(crate) fn memory() -> Result<Memory, ArmError> {
     let status = read("/proc/self/status")?;
+    let machine = read("/proc/meminfo")?;
     let kib = |name| require(&status, name).map(|kib| kib as f64 * 1024.0);
     Ok(Memory {
         resident: kib("VmRSS")?,
         address_space: kib("VmSize")?,
         page_tables: kib("VmPTE")?,
+        kernel_stacks: require(&machine, "KernelStack")? as f64 * 1024.0,
         threads: require(&status, "Threads")?,
     })
 }
@@ -75,15 +79,15 @@ pub(crate) fn pin_to_one_cpu() -> Result<(), ArmError> {
         .map_err(|error| ArmError::Skipped(format!("cannot pin a thread to one CPU: {error}")))
 }
 
-/// Skips the arm unless `bytes` are at most half of the memory that is free now.
+/// Skips the arm unless `bytes` are at most three quarters of the memory that is free now.
 pub(crate) fn require_memory(bytes: f64) -> Result<(), ArmError> {
     let free = crate::machine::memory_available();
-    if bytes <= free / 2.0 {
+    if bytes <= free * 0.75 {
         return Ok(());
     }
     let show = |bytes| crate::units::show(bytes, crate::units::Unit::Bytes);
     Err(ArmError::Skipped(format!(
-        "needs about {} of memory and may use half of the {} that are free",
+        "needs about {} of memory and may use three quarters of the {} that are free",
         show(bytes),
         show(free)
     )))
