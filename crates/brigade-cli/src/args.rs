@@ -9,7 +9,7 @@ pub(crate) const ARM_COMMAND: &str = "__arm";
 
 const EXAMPLES: &str = "\
 Examples:
-  brigade lab                      the quick tour: every experiment, under a minute
+  brigade lab                      the quick tour, under a minute
   brigade lab list                 the experiments and what each one checks
   brigade lab run context-switch   one experiment
   brigade lab run all --full       all of them, with larger counts

@@ -85,6 +85,9 @@ pub(crate) fn report(report: &Report, index: usize, of: usize) -> String {
 }
 
 fn premises(report: &Report) -> String {
+    if report.premises.is_empty() {
+        return String::new();
+    }
     let held = report
         .premises
         .iter()

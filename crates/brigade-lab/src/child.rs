@@ -102,7 +102,9 @@ impl RunArm for Launcher {
         }
         let status = child.wait();
         match (ending, status) {
+            // On a terminal Ctrl-C reaches the child too, which may end first.
             (Ending::Cancelled, _) => Outcome::Cancelled,
+            (Ending::Over(_), _) if cancelled() => Outcome::Cancelled,
             (Ending::TimedOut, _) => failed(format!("no result within {} s", arm.timeout_s)),
             (Ending::Over(text), Ok(status)) => read_reply(&text, status, &errors),
             (Ending::Over(_), Err(error)) => failed(format!("cannot wait for the arm: {error}")),

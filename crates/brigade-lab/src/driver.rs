@@ -19,7 +19,7 @@ use crate::experiment::{Arm, ArmError, Experiment, Role, Scale};
 use crate::progress::Progress;
 use crate::report::{ArmReport, MetricReport, Report};
 use crate::sample::Samples;
-use crate::verdict::{ArmState, decide, missing};
+use crate::verdict::{ArmState, Verdict, decide, missing};
 
 /// What a run needs from its caller.
 #[derive(Clone, Copy)]
@@ -132,7 +132,12 @@ fn report(
     let samples = &gathered.samples;
     let states: Vec<ArmState<'_>> = arms.iter().map(|arm| state(arm, &gathered)).collect();
     // Without all samples there is nothing to check and nothing to judge.
-    let (premises, parts, verdict) = match missing(&states) {
+    let gap = missing(&states);
+    let (premises, parts, verdict) = match gap {
+        Some(_) if gathered.interrupted => {
+            let reason = "interrupted before every arm had its samples".to_owned();
+            (Vec::new(), Vec::new(), Verdict::Inconclusive(reason))
+        }
         Some(verdict) => (Vec::new(), Vec::new(), verdict),
         None => {
             let (premises, parts) = (experiment.premises(samples), experiment.judge(samples));
@@ -191,7 +196,6 @@ mod tests {
     use super::*;
     use crate::progress::Silent;
     use crate::sample::Sample;
-    use crate::verdict::Verdict;
 
     /// Answers every run with the same number, or with what was planted.
     struct Planted {
@@ -267,7 +271,9 @@ mod tests {
         assert!(report.interrupted);
         let run = report.arms.iter().filter(|arm| arm.role != Role::Derived);
         assert_eq!(run.map(|arm| arm.samples.len()).sum::<usize>(), 3);
-        assert!(matches!(report.verdict, Verdict::Inconclusive(_)));
+        assert!(
+            matches!(report.verdict, Verdict::Inconclusive(reason) if reason.contains("interrupted"))
+        );
     }
 
     #[test]
