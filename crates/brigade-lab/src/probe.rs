@@ -66,6 +66,12 @@ pub(crate) fn cpu_time_ns() -> f64 {
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
+/// CPU time that the calling kernel thread has used, in nanoseconds.
+pub(crate) fn thread_cpu_time_ns() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+}
+
 /// How many CPUs this process may run on, cgroup quota included.
 pub(crate) fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -126,16 +126,19 @@ impl Experiment for Models {
         let time = |s: &Summary| show(s.median, Unit::Nanoseconds);
         let goes_on = |arm: &str, name: &str| {
             let gap = gap(arm);
-            Part::new(at_most(&gap, block / 4.0), format!("{} {name}", time(&gap)))
+            Part::new(
+                at_most(&gap, block / 4.0),
+                format!("a gap of {} {name}", time(&gap)),
+            )
         };
         let stops = gap("m1");
         vec![
             Part::new(
                 at_least(&stops, 0.9 * block),
                 format!(
-                    "beside a call of {} the longest gap is {} under M:1",
-                    show(block, Unit::Nanoseconds),
-                    time(&stops)
+                    "a gap of {} under M:1 beside a call of {}",
+                    time(&stops),
+                    show(block, Unit::Nanoseconds)
                 ),
             ),
             goes_on("one", "under 1:1"),
