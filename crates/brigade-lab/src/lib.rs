@@ -1,1 +1,58 @@
-//! Experiments that measure what is commonly said about threads.
+//! Experiments that measure what is commonly said about threads, on the machine they run on.
+//!
+//! Each experiment is a type that implements [`Experiment`]: a claim in one sentence, the arms
+//! that measure it, at least one control arm, a check of its own premise, and a judgement that is
+//! a pure function of the samples. [`run`] carries one out and returns a [`Report`].
+//!
+//! # Map
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`stats`] | median, quartiles, maximum of a set of numbers |
+//! | [`units`] | numbers as people read them |
+//! | [`sample`] | what one run of one arm measured; all of them together |
+//! | [`verdict`] | from samples to one of four verdicts, without touching the machine |
+//! | [`experiment`] | the trait |
+//! | [`child`] | one run of one arm in a process of its own |
+//! | [`driver`] | repeats, random order, progress, cancellation |
+//! | [`report`] | what comes out, as data with a schema version |
+//! | [`machine`] | what the machine is and offers |
+//! | [`experiments`] | the experiments themselves |
+//!
+//! # Invariants
+//!
+//! 1. Nothing in this crate writes to a terminal. Progress goes through [`progress::Progress`].
+//! 2. Every run of an arm happens in a child process: no arm sees memory, threads, processor
+//!    affinity or a runtime that another arm left behind, and ending the child undoes everything.
+//! 3. A verdict depends on samples alone; the same samples give the same verdict anywhere.
+//! 4. Green threads are reached through the one private module `green`.
+//!
+//! # Rejected
+//!
+//! *Arms as closures in a table*: a child process must find an arm by name, and a closure has
+//! none. *One process for all arms*: a runtime of an earlier arm keeps its carriers, and freed
+//! memory stays in the allocator, so the later arm measures both.
+
+pub mod child;
+pub mod driver;
+pub mod experiment;
+pub mod experiments;
+mod green;
+pub mod machine;
+mod probe;
+pub mod progress;
+pub mod report;
+pub mod sample;
+pub mod stats;
+mod ticker;
+pub mod units;
+pub mod verdict;
+
+pub use child::Launcher;
+pub use driver::{Context, run};
+pub use experiment::{Arm, ArmError, Experiment, Info, Metric, Role, Scale, Show};
+pub use experiments::{all, find};
+pub use progress::{Progress, Silent};
+pub use report::{Document, Report, SCHEMA_VERSION};
+pub use sample::{Sample, Samples};
+pub use verdict::Verdict;

@@ -1,0 +1,178 @@
+//! The command line, as data.
+
+use brigade_lab::Scale;
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The hidden subcommand that runs one arm.
+pub(crate) const ARM_COMMAND: &str = "__arm";
+
+const EXAMPLES: &str = "\
+Examples:
+  brigade lab                      the quick tour, under a minute
+  brigade lab list                 the experiments and what each one checks
+  brigade lab run context-switch   one experiment
+  brigade lab run all --full       all of them, with larger counts
+  brigade doctor                   what this machine offers green threads
+
+Exit codes:
+  0    all claims confirmed (lab run), everything there (doctor);
+       lab, the tour: every experiment could be carried out, whatever it found
+  1    a claim is refuted here (lab run), the machine lacks something (doctor)
+  2    wrong usage
+  3    no answer: inconclusive or skipped (lab run), an arm failed (lab)
+  130  interrupted; what was measured until then is printed";
+
+const SHORT: &str = "\
+Start with 'brigade lab' (the quick tour) or 'brigade doctor'.
+'brigade --help' has examples and exit codes.";
+
+/// Green threads with the semantics of std::thread: what this machine offers, and a lab that
+/// measures what is commonly said about threads.
+#[derive(Debug, Parser)]
+#[command(name = "brigade", version, max_term_width = 80)]
+#[command(after_help = SHORT, after_long_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    /// When to use colour
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
+    pub(crate) color: Color,
+
+    /// Write ASCII only ("us" for microseconds); the default where the locale is not UTF-8
+    #[arg(long, global = true)]
+    pub(crate) ascii: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what this machine offers, which model is active, and why
+    Doctor {
+        /// Write one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure what is commonly said about threads; alone, the quick tour
+    Lab(LabArgs),
+    /// Run one arm in this process and write its sample (for the program itself)
+    #[command(name = ARM_COMMAND, hide = true)]
+    Arm {
+        experiment: String,
+        arm: String,
+        scale: ScaleArg,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct LabArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<LabCommand>,
+    #[command(flatten)]
+    pub(crate) options: RunOptions,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabCommand {
+    /// List the experiments and the claim each one checks
+    List {
+        /// Write one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run experiments by name
+    Run {
+        /// Names from 'brigade lab list', or 'all'
+        #[arg(required = true, value_name = "NAME", hide_possible_values = true)]
+        #[arg(value_parser = names())]
+        names: Vec<String>,
+        #[command(flatten)]
+        options: RunOptions,
+    },
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct RunOptions {
+    /// Larger counts and more repeats; takes minutes
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Write one JSON document with every sample
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw the order of runs from this number (default: a new one, which is printed)
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+}
+
+impl RunOptions {
+    pub(crate) fn scale(&self) -> Scale {
+        if self.full { Scale::Full } else { Scale::Quick }
+    }
+}
+
+/// Every name that `lab run` takes; a wrong one is answered with the nearest.
+fn names() -> PossibleValuesParser {
+    let names = brigade_lab::all()
+        .iter()
+        .map(|experiment| experiment.info().name);
+    names.chain(["all"]).collect::<Vec<_>>().into()
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ScaleArg {
+    Quick,
+    Full,
+}
+
+impl From<ScaleArg> for Scale {
+    fn from(scale: ScaleArg) -> Self {
+        match scale {
+            ScaleArg::Quick => Self::Quick,
+            ScaleArg::Full => Self::Full,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set or TERM is dumb
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    /// Makes it the rule for everything written from now on.
+    pub(crate) fn apply(self) {
+        let choice = match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn all_is_no_experiment() {
+        assert!(brigade_lab::find("all").is_none());
+    }
+}

@@ -1,2 +1,0 @@
-//! The `brigade` program.
-fn main() {}

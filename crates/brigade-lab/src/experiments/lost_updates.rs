@@ -1,0 +1,348 @@
+//! Several threads add to one counter: what is lost?
+//!
+//! `counter += 1` is a load, an addition and a store. In Rust the plain form is a compile error or
+//! undefined behaviour, so the arm writes it as what it is: a relaxed load and a relaxed store,
+//! which is defined, and which loses updates for the same reason. The loops start together; without
+//! that, a thread may be over before the next one begins, and nothing can be lost. Threads that
+//! share one CPU lose next to nothing, because a switch rarely falls between the load and the
+//! store; so the CPU time they used is counted, and without parallel running there is no verdict.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Scale, unknown_arm};
+use crate::green::{self, Green, Model};
+use crate::probe;
+use crate::sample::{Sample, Samples};
+use crate::units::{Unit, show};
+use crate::verdict::{Part, Premise, Tendency};
+
+/// The experiment.
+pub(super) struct LostUpdates;
+
+static INFO: Info = Info {
+    name: "lost-updates",
+    claim: "counter += 1 from several threads loses updates; an atomic addition or a mutex loses \
+            none.",
+    said_in: "every introduction to threads, as the first example of a race",
+    method: "Four threads add to one counter at the same time: by load and store, by an atomic \
+             addition, under a mutex. The missing additions count. The same on green threads.",
+    control: "One thread alone, by load and store.",
+    premise: "The threads ran in parallel, by the CPU time they used, and one thread alone loses \
+              nothing.",
+    next: "all --full (more repeats, larger counts, a million green threads)",
+};
+
+const LOST: &str = "lost";
+const TIME: &str = "ns";
+const CPUS: &str = "cpus";
+
+static METRICS: [Metric; 3] = [
+    Metric::main(LOST, "lost", Unit::Share),
+    Metric::aside(TIME, "each add", Unit::Nanoseconds),
+    Metric::aside(CPUS, "CPUs used", Unit::Count),
+];
+
+const THREADS: usize = 4;
+
+impl Experiment for LostUpdates {
+    fn info(&self) -> &'static Info {
+        &INFO
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        &METRICS
+    }
+
+    fn arms(&self, _scale: Scale) -> Vec<Arm> {
+        vec![
+            Arm::control("alone", "1 thread, load + store"),
+            Arm::measured("kernel-plain", "kernel, load + store"),
+            Arm::measured("kernel-atomic", "kernel, atomic"),
+            Arm::measured("kernel-mutex", "kernel, mutex"),
+            Arm::measured("green-plain", "green, load + store"),
+            Arm::measured("green-atomic", "green, atomic"),
+            Arm::measured("green-mutex", "green, mutex"),
+        ]
+    }
+
+    fn measure(&self, arm: &str, scale: Scale) -> Result<Sample, ArmError> {
+        let adds = |kind: Kind| kind.adds() * scale.pick(1, 5);
+        if arm == "alone" {
+            return on_kernel_threads(1, adds(Kind::Plain), Kind::Plain);
+        }
+        let (threads, kind) = arm.split_once('-').ok_or_else(|| unknown_arm(arm))?;
+        let kind = match kind {
+            "plain" => Kind::Plain,
+            "atomic" => Kind::Atomic,
+            "mutex" => Kind::Mutex,
+            _ => return Err(unknown_arm(arm)),
+        };
+        match threads {
+            "kernel" => on_kernel_threads(THREADS, adds(kind), kind),
+            "green" => on_green_threads(THREADS, adds(kind), kind),
+            _ => Err(unknown_arm(arm)),
+        }
+    }
+
+    fn premises(&self, samples: &Samples) -> Vec<Premise> {
+        let alone = samples.summary("alone", LOST);
+        let cpus = ["kernel-plain", "green-plain"].map(|arm| samples.median(arm, CPUS));
+        vec![
+            Premise::new(
+                alone.max == 0.0,
+                format!(
+                    "one thread alone loses nothing ({})",
+                    show(alone.max, Unit::Share)
+                ),
+            ),
+            Premise::new(
+                cpus.iter().all(|cpus| *cpus >= 1.2),
+                format!(
+                    "the threads ran in parallel (kernel threads on {} CPUs, green ones on {})",
+                    show(cpus[0], Unit::Count),
+                    show(cpus[1], Unit::Count)
+                ),
+            ),
+        ]
+    }
+
+    fn judge(&self, samples: &Samples) -> Vec<Part> {
+        let mut parts = Vec::new();
+        for (kind, name) in [("kernel", "kernel threads"), ("green", "green threads")] {
+            let lost = |how: &str| samples.summary(&format!("{kind}-{how}"), LOST);
+            let plain = lost("plain");
+            let most = lost("atomic").max.max(lost("mutex").max);
+            // One lost update shows that updates can be lost; no number of good runs shows that
+            // they cannot, so the worst run decides and not the median.
+            let holds = |yes: bool, known: f64| match (known.is_nan(), yes) {
+                (true, _) => Tendency::Unclear,
+                (false, true) => Tendency::Holds,
+                (false, false) => Tendency::Fails,
+            };
+            parts.push(Part::new(
+                holds(plain.max > 0.0, plain.max),
+                format!(
+                    "{name} lose {} by load and store",
+                    show(plain.median, Unit::Share)
+                ),
+            ));
+            parts.push(Part::new(
+                holds(most == 0.0, most),
+                format!("{name} lose {} by atomic or mutex", show(most, Unit::Share)),
+            ));
+        }
+        parts
+    }
+}
+
+/// How a thread adds one.
+#[derive(Clone, Copy)]
+enum Kind {
+    Plain,
+    Atomic,
+    Mutex,
+}
+
+impl Kind {
+    /// How often each thread adds at the quick scale. Each loop must last for several time slices,
+    /// or the threads may run one after the other; a plain addition takes under a nanosecond when
+    /// it is optimised and tens of them when it is not.
+    fn adds(self) -> u32 {
+        let slow = if cfg!(debug_assertions) { 60 } else { 1 };
+        match self {
+            Self::Plain => 60_000_000 / slow,
+            Self::Atomic => 2_000_000 / slow,
+            Self::Mutex => 600_000 / slow,
+        }
+    }
+}
+
+/// The counters and the starting line of one run.
+struct Race {
+    count: AtomicU64,
+    guarded: Mutex<u64>,
+    ready: AtomicUsize,
+    threads: usize,
+    adds: u32,
+    kind: Kind,
+}
+
+/// When one thread began and ended its loop, and the CPU time it used in between.
+#[derive(Clone, Copy)]
+struct Span {
+    begun: Instant,
+    ended: Instant,
+    cpu_ns: f64,
+}
+
+impl Race {
+    fn new(threads: usize, adds: u32, kind: Kind) -> Arc<Self> {
+        Arc::new(Self {
+            count: AtomicU64::new(0),
+            guarded: Mutex::new(0),
+            ready: AtomicUsize::new(0),
+            threads,
+            adds,
+            kind,
+        })
+    }
+
+    /// What every thread does. `give_way` lets the others reach the starting line.
+    fn run(&self, give_way: impl Fn()) -> Span {
+        // ORDER: Release pairs with the Acquire load below.
+        self.ready.fetch_add(1, Ordering::Release);
+        // ORDER: Acquire pairs with the Release addition above, of the other threads.
+        while self.ready.load(Ordering::Acquire) < self.threads {
+            give_way();
+        }
+        let cpu_before = probe::thread_cpu_time_ns();
+        let begun = Instant::now();
+        match self.kind {
+            Kind::Plain => (0..self.adds).for_each(|_| self.add_plainly()),
+            Kind::Atomic => (0..self.adds).for_each(|_| self.add_atomically()),
+            Kind::Mutex => (0..self.adds).for_each(|_| self.add_under_mutex()),
+        }
+        let ended = Instant::now();
+        // No loop gives its green thread another kernel thread, so both readings are of one.
+        let cpu_ns = probe::thread_cpu_time_ns() - cpu_before;
+        Span {
+            begun,
+            ended,
+            cpu_ns,
+        }
+    }
+
+    fn add_plainly(&self) {
+        // ORDER: Relaxed, the race itself: nothing else is published through this counter.
+        let value = self.count.load(Ordering::Relaxed);
+        // ORDER: Relaxed, as above.
+        self.count.store(value + 1, Ordering::Relaxed);
+    }
+
+    fn add_atomically(&self) {
+        // ORDER: Relaxed, a counter that is read after every thread was joined.
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn add_under_mutex(&self) {
+        *self.guarded.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    }
+
+    fn sample(&self, spans: &[Span]) -> Sample {
+        let guarded = *self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
+        // ORDER: Relaxed, every thread that added was joined before.
+        let counted = self.count.load(Ordering::Relaxed) + guarded;
+        let all = self.threads as f64 * f64::from(self.adds);
+        let elapsed = total(spans);
+        let used: f64 = spans.iter().map(|span| span.cpu_ns).sum();
+        Sample::new()
+            .with(LOST, 1.0 - counted as f64 / all)
+            .with(TIME, elapsed / all)
+            .with(CPUS, used / elapsed)
+    }
+}
+
+/// From the first beginning to the last end.
+fn total(spans: &[Span]) -> f64 {
+    let first = spans.iter().map(|span| span.begun).min();
+    let last = spans.iter().map(|span| span.ended).max();
+    first
+        .zip(last)
+        .map_or(f64::NAN, |(first, last)| (last - first).as_nanos() as f64)
+}
+
+fn on_kernel_threads(threads: usize, adds: u32, kind: Kind) -> Result<Sample, ArmError> {
+    let race = Race::new(threads, adds, kind);
+    let handles: Vec<_> = (0..threads)
+        .map(|_| {
+            let race = Arc::clone(&race);
+            thread::spawn(move || race.run(thread::yield_now))
+        })
+        .collect();
+    let mut spans = Vec::with_capacity(threads);
+    for handle in handles {
+        spans.push(
+            handle
+                .join()
+                .map_err(|_| ArmError::Failed("a thread panicked".into()))?,
+        );
+    }
+    Ok(race.sample(&spans))
+}
+
+fn on_green_threads(threads: usize, adds: u32, kind: Kind) -> Result<Sample, ArmError> {
+    let green = Green::start(Model::ManyToMany, probe::cpus().max(2))?;
+    green.run(move || {
+        let race = Race::new(threads, adds, kind);
+        let mut handles = Vec::with_capacity(threads);
+        for _ in 0..threads {
+            let race = Arc::clone(&race);
+            handles.push(green::spawn(move || race.run(green::yield_now))?);
+        }
+        let mut spans = Vec::with_capacity(threads);
+        for handle in handles {
+            let span = handle.join();
+            spans.push(span.map_err(|_| ArmError::Failed("a green thread panicked".into()))?);
+        }
+        Ok(race.sample(&spans))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::{Verdict, decide};
+
+    fn machine(plain: f64, mutex: f64, cpus: f64, alone: f64) -> Samples {
+        let mut samples = Samples::new();
+        for _ in 0..5 {
+            let mut add = |arm: &str, lost: f64| {
+                samples.push(arm, Sample::new().with(LOST, lost).with(CPUS, cpus));
+            };
+            add("alone", alone);
+            for kind in ["kernel", "green"] {
+                add(&format!("{kind}-plain"), plain);
+                add(&format!("{kind}-atomic"), 0.0);
+                add(&format!("{kind}-mutex"), mutex);
+            }
+        }
+        samples
+    }
+
+    fn verdict(samples: &Samples) -> Verdict {
+        decide(&LostUpdates.premises(samples), &LostUpdates.judge(samples))
+    }
+
+    #[test]
+    fn threads_that_share_one_cpu_decide_nothing() {
+        let verdict = verdict(&machine(0.0, 0.0, 1.0, 0.0));
+        assert!(matches!(verdict, Verdict::Inconclusive(reason) if reason.contains("parallel")));
+    }
+
+    #[test]
+    fn a_control_that_loses_decides_nothing() {
+        assert!(matches!(
+            verdict(&machine(0.4, 0.0, 3.0, 0.1)),
+            Verdict::Inconclusive(_)
+        ));
+    }
+
+    #[test]
+    fn the_verdict_follows_the_samples_both_ways() {
+        assert_eq!(verdict(&machine(0.4, 0.0, 3.0, 0.0)), Verdict::Confirmed);
+        assert_eq!(verdict(&machine(0.0, 0.0, 3.0, 0.0)), Verdict::NotHere);
+        assert_eq!(verdict(&machine(0.4, 0.01, 3.0, 0.0)), Verdict::NotHere);
+    }
+
+    #[test]
+    fn additions_that_are_missing_are_counted() {
+        let race = Race::new(1, 10, Kind::Atomic);
+        let span = race.run(|| ());
+        assert_eq!(race.sample(&[span]).get(LOST), 0.0);
+        race.count.store(4, Ordering::Relaxed); // ORDER: Relaxed, one thread.
+        assert_eq!(race.sample(&[span]).get(LOST), 0.6);
+    }
+}

@@ -1,0 +1,130 @@
+//! The experiments, in the order of the quick tour.
+
+mod context_switch;
+mod frozen_ticker;
+mod lost_updates;
+mod models;
+mod spawn_cost;
+mod thread_memory;
+
+use crate::experiment::Experiment;
+
+/// All experiments, in the order of the quick tour.
+#[must_use]
+pub fn all() -> &'static [&'static dyn Experiment] {
+    &[
+        &context_switch::ContextSwitch,
+        &spawn_cost::SpawnCost,
+        &thread_memory::ThreadMemory,
+        &models::Models,
+        &frozen_ticker::FrozenTicker,
+        &lost_updates::LostUpdates,
+    ]
+}
+
+/// The experiment of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static dyn Experiment> {
+    all()
+        .iter()
+        .copied()
+        .find(|experiment| experiment.info().name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::experiment::{Role, Scale, Show};
+    use crate::sample::Samples;
+    use crate::verdict::Tendency;
+
+    #[test]
+    fn every_experiment_has_its_own_name_and_says_everything_about_itself() {
+        let mut names = BTreeSet::new();
+        for experiment in all() {
+            let info = experiment.info();
+            assert!(names.insert(info.name), "{} appears twice", info.name);
+            for text in [
+                info.claim,
+                info.said_in,
+                info.method,
+                info.control,
+                info.premise,
+                info.next,
+            ] {
+                assert!(!text.is_empty(), "{}", info.name);
+            }
+            assert!(info.claim.ends_with('.'), "{}", info.name);
+        }
+    }
+
+    #[test]
+    fn every_experiment_has_a_control_arm_and_rows_that_fit() {
+        for experiment in all() {
+            for scale in [Scale::Quick, Scale::Full] {
+                let arms = experiment.arms(scale);
+                assert!(arms.iter().any(|arm| arm.role == Role::Control));
+                let keys: BTreeSet<_> = arms.iter().map(|arm| arm.key).collect();
+                assert_eq!(keys.len(), arms.len());
+                for arm in arms {
+                    assert!(arm.label.chars().count() <= 26, "{}", arm.label);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_experiment_has_one_main_number_and_heads_that_fit() {
+        for experiment in all() {
+            let metrics = experiment.metrics();
+            assert_eq!(
+                metrics
+                    .iter()
+                    .filter(|metric| metric.show == Show::Spread)
+                    .count(),
+                1
+            );
+            assert!(
+                metrics
+                    .iter()
+                    .filter(|metric| metric.show == Show::Median)
+                    .count()
+                    <= 2
+            );
+            assert!(
+                metrics
+                    .iter()
+                    .all(|metric| metric.label.chars().count() <= 11)
+            );
+        }
+    }
+
+    #[test]
+    fn without_samples_no_premise_holds_and_no_part_of_a_claim_is_decided() {
+        for experiment in all() {
+            let nothing = Samples::new();
+            let name = experiment.info().name;
+            let premises = experiment.premises(&nothing);
+            assert!(!premises.is_empty(), "{name}");
+            assert!(
+                premises.iter().all(|premise| !premise.held),
+                "{name}: {premises:?}"
+            );
+            let parts = experiment.judge(&nothing);
+            assert!(!parts.is_empty(), "{name}");
+            assert!(
+                parts.iter().all(|part| part.tendency == Tendency::Unclear),
+                "{name}: {parts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_arm_that_does_not_exist_is_an_error() {
+        for experiment in all() {
+            assert!(experiment.measure("no-such-arm", Scale::Quick).is_err());
+        }
+    }
+}

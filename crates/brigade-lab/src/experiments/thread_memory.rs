@@ -1,0 +1,376 @@
+//! What a waiting thread costs in memory, in page tables and in address space.
+//!
+//! The texts multiply the size of a stack by the number of threads and call the product memory. A
+//! stack is a range of addresses: pages are taken when they are first touched. So address space is
+//! read apart from memory, and memory is all of it: what is resident, and what the kernel holds for
+//! the process outside of that, page tables and the kernel's own stack of each kernel thread. The
+//! kernel tells the sum of those stacks for the whole machine only, so other processes add noise.
+//! Its smaller records (a few KiB for each kernel thread) are told nowhere and not counted. The
+//! kernel threads get 8 MiB stacks, which is what a C program on Linux gets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Scale, unknown_arm};
+use crate::green::{self, Green, Model};
+use crate::machine;
+use crate::probe::{self, Memory};
+use crate::sample::{Sample, Samples};
+use crate::units::{Unit, show};
+use crate::verdict::{Part, Premise, at_least, at_most};
+
+/// The experiment.
+pub(super) struct ThreadMemory;
+
+static INFO: Info = Info {
+    name: "thread-memory",
+    claim: "A waiting kernel thread takes megabytes of memory for its stack; a waiting green \
+            thread takes a few kilobytes.",
+    said_in: "introductions to goroutines and virtual threads (\"100,000 threads need 800 GB\")",
+    method: "Start threads that wait, count that all are alive, and divide the growth of memory \
+             (resident, page tables, kernel stacks) and of address space by their number. Kernel \
+             threads get 8 MiB stacks.",
+    control: "The same number of boxed closures without threads: what the bookkeeping takes.",
+    premise: "All threads are alive and waiting at once; the green ones hold no kernel thread \
+              each.",
+    next: "models (what happens when one of many threads blocks)",
+};
+
+const MEMORY: &str = "memory";
+const VIRTUAL: &str = "virtual";
+const KERNEL: &str = "in_kernel";
+const ALIVE: &str = "alive";
+const KERNEL_THREADS: &str = "kernel_threads";
+
+static METRICS: [Metric; 5] = [
+    Metric::main(MEMORY, "memory each", Unit::Bytes),
+    Metric::aside(KERNEL, "in kernel", Unit::Bytes),
+    Metric::aside(VIRTUAL, "addresses", Unit::Bytes),
+    Metric::data(ALIVE, "alive", Unit::Share),
+    Metric::data(KERNEL_THREADS, "kernel thr.", Unit::Share),
+];
+
+/// The stack a C program's threads get on Linux unless it asks for another.
+const KERNEL_STACK: usize = 8 << 20;
+
+/// More than a waiting kernel thread takes, to ask for before trying.
+const KERNEL_THREAD: f64 = 40.0 * 1024.0;
+
+/// More than a waiting green thread takes, to ask for before trying.
+const GREEN_THREAD: f64 = 6.0 * 1024.0;
+
+impl Experiment for ThreadMemory {
+    fn info(&self) -> &'static Info {
+        &INFO
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        &METRICS
+    }
+
+    fn arms(&self, scale: Scale) -> Vec<Arm> {
+        let mut arms = vec![
+            Arm::measured("kernel-1k", "1,000 kernel threads"),
+            Arm::measured("kernel-10k", "10,000 kernel threads")
+                .optional()
+                .timeout(60),
+            Arm::measured("green-1k", "1,000 green threads"),
+            Arm::measured("green-10k", "10,000 green threads"),
+            Arm::measured("green-100k", "100,000 green threads"),
+            Arm::measured("green-1m", "1,000,000 green threads")
+                .optional()
+                .timeout(120),
+            Arm::control("closures", "10,000 closures, no thread"),
+        ];
+        if scale == Scale::Quick {
+            arms.retain(|arm| !matches!(arm.key, "kernel-10k" | "green-1m"));
+        }
+        arms
+    }
+
+    fn measure(&self, arm: &str, _scale: Scale) -> Result<Sample, ArmError> {
+        match arm {
+            "kernel-1k" => kernel_threads(1_000),
+            "kernel-10k" => kernel_threads(10_000),
+            "green-1k" => green_threads(1_000),
+            "green-10k" => green_threads(10_000),
+            "green-100k" => green_threads(100_000),
+            "green-1m" => green_threads(1_000_000),
+            "closures" => closures(10_000),
+            _ => Err(unknown_arm(arm)),
+        }
+    }
+
+    fn premises(&self, samples: &Samples) -> Vec<Premise> {
+        let alive = ["kernel-1k", "green-1k", "green-10k", "green-100k"]
+            .map(|arm| samples.summary(arm, ALIVE).min);
+        let per_kernel = samples.summary("kernel-1k", KERNEL_THREADS).min;
+        let per_green = samples.summary("green-100k", KERNEL_THREADS).max;
+        vec![
+            Premise::new(
+                alive.iter().all(|share| *share == 1.0),
+                format!(
+                    "all threads are alive and waiting at once (at least {})",
+                    show(alive.iter().copied().fold(f64::NAN, f64::min), Unit::Share)
+                ),
+            ),
+            Premise::new(
+                per_kernel >= 1.0 && per_green <= 0.01,
+                format!(
+                    "a kernel thread each for the kernel threads ({}) and not for 100,000 green \
+                     ones ({})",
+                    show(per_kernel, Unit::Count),
+                    show(per_green, Unit::Count)
+                ),
+            ),
+        ]
+    }
+
+    fn judge(&self, samples: &Samples) -> Vec<Part> {
+        const MEGABYTE: f64 = 1e6;
+        const FEW_KILOBYTES: f64 = 8.0 * 1024.0;
+        let kernel = samples.summary("kernel-1k", MEMORY);
+        let green = samples.summary("green-100k", MEMORY);
+        let bytes = |bytes| show(bytes, Unit::Bytes);
+        vec![
+            Part::new(
+                at_least(&kernel, MEGABYTE),
+                format!(
+                    "a waiting kernel thread takes {}; the {} of its stack are addresses",
+                    bytes(kernel.median),
+                    bytes(KERNEL_STACK as f64)
+                ),
+            ),
+            Part::new(
+                at_most(&green, FEW_KILOBYTES),
+                format!(
+                    "one of 100,000 waiting green threads takes {}",
+                    bytes(green.median)
+                ),
+            ),
+        ]
+    }
+}
+
+/// What the threads of one arm share with the one that counts them.
+#[derive(Default)]
+struct Roll {
+    started: AtomicU64,
+    released: AtomicBool,
+}
+
+impl Roll {
+    /// What every thread does: report, and wait with `park` until released.
+    fn attend(&self, park: impl Fn()) {
+        // ORDER: Release pairs with the Acquire load in `all_here`.
+        self.started.fetch_add(1, Ordering::Release);
+        // ORDER: Acquire pairs with the Release store in `release`.
+        while !self.released.load(Ordering::Acquire) {
+            park();
+        }
+    }
+
+    fn here(&self) -> u64 {
+        // ORDER: Acquire pairs with the Release addition in `attend`.
+        self.started.load(Ordering::Acquire)
+    }
+
+    fn release(&self) {
+        // ORDER: Release pairs with the Acquire load in `attend`; the wake-up follows it.
+        self.released.store(true, Ordering::Release);
+    }
+}
+
+fn per_thread(before: Memory, after: Memory, count: u32, alive: u64) -> Sample {
+    let count = f64::from(count);
+    let grown = |read: fn(&Memory) -> f64| (read(&after) - read(&before)) / count;
+    let kernel = grown(|memory| memory.page_tables + memory.kernel_stacks);
+    Sample::new()
+        .with(MEMORY, grown(|memory| memory.resident) + kernel)
+        .with(KERNEL, kernel)
+        .with(VIRTUAL, grown(|memory| memory.address_space))
+        .with(ALIVE, alive as f64 / count)
+        .with(
+            KERNEL_THREADS,
+            (after.threads - before.threads.min(after.threads)) as f64 / count,
+        )
+}
+
+/// Skips the arm if a limit would stop `count` kernel threads, and names the limit.
+fn require_kernel_threads(count: u32) -> Result<(), ArmError> {
+    let spare = 500.0;
+    let limits = [
+        (
+            "the kernel's threads-max",
+            machine::number("/proc/sys/kernel/threads-max").map(|n| n as f64),
+        ),
+        (
+            "the kernel's pid_max",
+            machine::number("/proc/sys/kernel/pid_max").map(|n| n as f64),
+        ),
+        (
+            "the user's process limit (ulimit -u)",
+            machine::limits().tasks.map(|n| n as f64),
+        ),
+        ("the cgroup's pids.max", machine::cgroup_tasks()),
+    ];
+    for (name, limit) in limits {
+        if limit.is_some_and(|limit| limit < f64::from(count) + spare) {
+            let limit = show(limit.unwrap_or_default(), Unit::Count);
+            return Err(ArmError::Skipped(format!("{name} is {limit}")));
+        }
+    }
+    Ok(())
+}
+
+fn kernel_threads(count: u32) -> Result<Sample, ArmError> {
+    require_kernel_threads(count)?;
+    probe::require_memory(f64::from(count) * KERNEL_THREAD)?;
+    let roll = Arc::new(Roll::default());
+    let before = probe::memory()?;
+    let mut handles = Vec::with_capacity(count as usize);
+    for started in 0..count {
+        let roll = Arc::clone(&roll);
+        let builder = thread::Builder::new().stack_size(KERNEL_STACK);
+        let handle = builder
+            .spawn(move || roll.attend(thread::park))
+            .map_err(|error| {
+                ArmError::Skipped(format!(
+                    "only {started} kernel threads could start: {error}"
+                ))
+            })?;
+        handles.push(handle);
+    }
+    while roll.here() < u64::from(count) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let after = probe::memory()?;
+    let alive = roll.here();
+    roll.release();
+    handles.iter().for_each(|handle| handle.thread().unpark());
+    for handle in handles {
+        handle
+            .join()
+            .map_err(|_| ArmError::Failed("a thread panicked".into()))?;
+    }
+    Ok(per_thread(before, after, count, alive))
+}
+
+fn green_threads(count: u32) -> Result<Sample, ArmError> {
+    probe::require_memory(f64::from(count) * GREEN_THREAD)?;
+    let green = Green::start(Model::ManyToMany, probe::cpus())?;
+    green.run(move || {
+        let roll = Arc::new(Roll::default());
+        let before = probe::memory()?;
+        let mut handles = Vec::with_capacity(count as usize);
+        for started in 0..count {
+            let roll = Arc::clone(&roll);
+            let handle = green::spawn(move || roll.attend(green::park)).map_err(|error| {
+                ArmError::Skipped(format!("only {started} green threads could start: {error}"))
+            })?;
+            handles.push(handle);
+        }
+        while roll.here() < u64::from(count) {
+            green::yield_now();
+        }
+        let after = probe::memory()?;
+        let alive = roll.here();
+        roll.release();
+        handles.iter().for_each(|handle| handle.thread().unpark());
+        for handle in handles {
+            handle
+                .join()
+                .map_err(|_| ArmError::Failed("a green thread panicked".into()))?;
+        }
+        Ok(per_thread(before, after, count, alive))
+    })
+}
+
+fn closures(count: u32) -> Result<Sample, ArmError> {
+    let roll = Arc::new(Roll::default());
+    let before = probe::memory()?;
+    let mut kept: Vec<Box<dyn Fn() -> u64>> = Vec::with_capacity(count as usize);
+    for _ in 0..count {
+        let roll = Arc::clone(&roll);
+        kept.push(Box::new(move || roll.here()));
+    }
+    let after = probe::memory()?;
+    let called: u64 = kept.iter().map(|closure| closure()).sum();
+    Ok(per_thread(before, after, count, called))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::{Verdict, decide};
+
+    fn machine_with(kernel: f64, green: f64, alive: f64, per_green: f64) -> Samples {
+        let mut samples = Samples::new();
+        for i in 0..5 {
+            let noise = 1.0 + 0.01 * f64::from(i);
+            let mut add = |arm: &str, bytes: f64, alive: f64, threads: f64| {
+                let sample = Sample::new()
+                    .with(MEMORY, bytes * noise)
+                    .with(ALIVE, alive)
+                    .with(KERNEL_THREADS, threads);
+                samples.push(arm, sample);
+            };
+            add("kernel-1k", kernel, 1.0, 1.0);
+            add("green-1k", green, 1.0, per_green);
+            add("green-10k", green, 1.0, per_green);
+            add("green-100k", green, alive, per_green);
+        }
+        samples
+    }
+
+    fn verdict(samples: &Samples) -> Verdict {
+        decide(
+            &ThreadMemory.premises(samples),
+            &ThreadMemory.judge(samples),
+        )
+    }
+
+    #[test]
+    fn threads_that_are_not_alive_at_once_decide_nothing() {
+        let verdict = verdict(&machine_with(9e6, 4_300.0, 0.4, 0.0));
+        assert!(matches!(verdict, Verdict::Inconclusive(reason) if reason.contains("alive")));
+    }
+
+    #[test]
+    fn green_threads_that_are_kernel_threads_decide_nothing() {
+        let verdict = verdict(&machine_with(9e6, 4_300.0, 1.0, 1.0));
+        assert!(matches!(verdict, Verdict::Inconclusive(_)));
+    }
+
+    #[test]
+    fn the_verdict_follows_the_samples_both_ways() {
+        assert_eq!(
+            verdict(&machine_with(8.5e6, 4_300.0, 1.0, 0.0)),
+            Verdict::Confirmed
+        );
+        assert_eq!(
+            verdict(&machine_with(12_000.0, 4_300.0, 1.0, 0.0)),
+            Verdict::NotHere
+        );
+        assert_eq!(
+            verdict(&machine_with(8.5e6, 90_000.0, 1.0, 0.0)),
+            Verdict::NotHere
+        );
+    }
+
+    #[test]
+    fn growth_is_divided_by_the_number_of_threads() {
+        let memory = |resident, threads| Memory {
+            resident,
+            address_space: 0.0,
+            page_tables: 0.0,
+            kernel_stacks: 0.0,
+            threads,
+        };
+        let sample = per_thread(memory(1e6, 1), memory(9e6, 1_001), 1_000, 1_000);
+        assert_eq!(sample.get(MEMORY), 8_000.0);
+        assert_eq!(sample.get(KERNEL_THREADS), 1.0);
+    }
+}
