@@ -34,7 +34,7 @@ fn block(out: &mut String, outcome: &Outcome) {
     );
     let (first, rest) = spec.metrics.split_first().expect("a line has a metric");
     let mut head = format!(
-        "  {:<8}{:>10}{:>11}{:>10}{:>11}{:>8}",
+        "  {:<8}{:>10}{:>15}{:>10}{:>11}{:>8}",
         "rival", "n", first, "IQR", "max", "x best"
     );
     rest.iter().for_each(|m| head += &format!("{m:>13}"));
@@ -63,14 +63,15 @@ fn column_row(out: &mut String, column: &Column, first: &str, rest: &[&str], bes
         return row(out, format_args!("  {name:<8}{:>10}  {why}", "-"));
     };
     let ratio = best.map_or(f64::NAN, |b| main.median / b);
+    let digits = if ratio < 100.0 { 2 } else { 0 };
     let mut text = format!(
-        "  {name:<8}{:>10}{:>11}",
+        "  {name:<8}{:>10}{:>15}",
         column.n,
         figure(first, main.median)
     );
     let _ = write!(
         text,
-        "{:>10}{:>11}{ratio:>8.2}",
+        "{:>10}{:>11}{ratio:>8.digits$}",
         figure(first, main.iqr()),
         figure(first, main.max)
     );
