@@ -72,7 +72,7 @@ pub(super) fn pin_to(workers: usize) -> Result<(), String> {
     let mut cpus =
         (0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &have) });
     for cpu in cpus.by_ref().take(workers) {
-        // SAFETY: as above.
+        // SAFETY: `cpu` came from the range below CPU_SETSIZE, so it indexes within the array.
         unsafe { libc::CPU_SET(cpu, &mut want) };
     }
     if got != 0 || cpus.next().is_none() {
