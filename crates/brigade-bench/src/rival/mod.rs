@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::line::Work;
 use crate::sample::Sample;
 
+mod brigade;
 pub(crate) mod go;
 mod kernel;
 #[cfg(feature = "rivals")]
@@ -55,7 +56,6 @@ impl Rival {
     /// Why this build or machine cannot run the rival; `None` when it can.
     pub(crate) fn unavailable(self) -> Option<&'static str> {
         match self {
-            Rival::Brigade => Some("its runtime is not there yet"),
             Rival::Tokio | Rival::May | Rival::Rayon if cfg!(not(feature = "rivals")) => {
                 Some("built without --features rivals")
             }
@@ -72,6 +72,7 @@ impl Rival {
 /// A sentence saying what the rival could not do.
 pub(crate) fn run(rival: Rival, work: &Work) -> Result<Sample, String> {
     match rival {
+        Rival::Brigade => threads::run::<brigade::Brigade>(work),
         Rival::Kernel => {
             kernel::pin_to(work.workers)?;
             threads::run::<kernel::Kernel>(work)
