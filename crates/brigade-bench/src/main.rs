@@ -77,6 +77,9 @@ struct Options {
     /// Processes per rival and line
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     repeats: u32,
+    /// Seconds to spend, in all, on waiting for a quiet machine and on repeating disturbed samples
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    patience: u64,
     /// Tiny sizes and one repeat: shows that everything runs; the figures mean nothing
     #[arg(long)]
     quick: bool,
@@ -155,6 +158,7 @@ fn plan(options: &Options) -> Plan {
         workers,
         repeats,
         passes,
+        patience: std::time::Duration::from_secs(options.patience),
         quick: options.quick,
     }
 }

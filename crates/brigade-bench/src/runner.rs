@@ -3,16 +3,20 @@
 //! Interleaving is the point: on a machine whose speed drifts, ratios between
 //! samples taken seconds apart hold where ratios between two runs do not. How
 //! much of the machine other processes took meanwhile is kept beside the figures
-//! (`Foreign`), so that a reader can tell a disturbed line.
+//! (`Foreign`), so that a reader can tell a disturbed line. With `patience` a
+//! sample waits for a quiet moment and is taken again when it was disturbed.
+//! Rejected: dropping the slowest samples, which would also drop a rival's own
+//! bad moments.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::child;
 use crate::line::{Spec, Work};
 use crate::rival::{Rival, go};
+use crate::sample::Sample;
 use crate::stats::Summary;
 
 /// What to run.
@@ -27,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) repeats: u32,
     /// Repeats inside a child.
     pub(crate) passes: u32,
+    /// How long in all to wait for a quiet machine; zero: never wait, never repeat.
+    pub(crate) patience: Duration,
     /// Tiny sizes.
     pub(crate) quick: bool,
 }
@@ -53,7 +59,7 @@ pub(crate) struct Outcome {
     pub(crate) workers: usize,
     /// By rival, in the table's order.
     pub(crate) columns: Vec<Column>,
-    /// Share of the machine other processes took, 0 to 1; `None` where unknown.
+    /// Median share of the machine that other processes took during a sample, 0 to 1.
     pub(crate) foreign: Option<f64>,
 }
 
@@ -74,10 +80,13 @@ pub(crate) fn run(plan: &Plan, go: Option<&go::Program>, progress: &ProgressBar)
     progress.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
     let runs: usize = plan.lines.iter().map(|s| runnable(plan, s).count()).sum();
     progress.set_length((runs * plan.workers.len()) as u64 * u64::from(plan.repeats));
+    let mut sampler = Sampler {
+        patience: plan.patience,
+    };
     let mut outcomes = Vec::new();
     for spec in &plan.lines {
         for &workers in &plan.workers {
-            outcomes.push(run_line(plan, spec, workers, go, progress));
+            outcomes.push(run_line(plan, spec, workers, go, &mut sampler, progress));
         }
     }
     progress.finish_and_clear();
@@ -99,12 +108,13 @@ fn run_line(
     spec: &'static Spec,
     workers: usize,
     go: Option<&go::Program>,
+    sampler: &mut Sampler,
     progress: &ProgressBar,
 ) -> Outcome {
     let mut order: Vec<_> = runnable(plan, spec).collect();
     let mut values: BTreeMap<Rival, BTreeMap<String, Vec<f64>>> = BTreeMap::new();
     let mut failures: BTreeMap<Rival, String> = BTreeMap::new();
-    let foreign = Foreign::start();
+    let mut foreign = Vec::new();
     for _ in 0..plan.repeats {
         for &(rival, n) in &order {
             progress.set_message(format!("{} {workers}w {}", spec.line.name(), rival.name()));
@@ -114,8 +124,9 @@ fn run_line(
                 workers,
                 passes: plan.passes,
             };
-            match child::run(rival, &work, go, Duration::from_secs(spec.timeout_s)) {
-                Ok(sample) => {
+            match sampler.take(rival, &work, go, Duration::from_secs(spec.timeout_s)) {
+                Ok((sample, share)) => {
+                    foreign.extend(share);
                     let of = values.entry(rival).or_default();
                     sample
                         .metrics
@@ -154,7 +165,51 @@ fn run_line(
         spec,
         workers,
         columns: columns.collect(),
-        foreign: foreign.share(),
+        foreign: Summary::of(&foreign).map(|s| s.median),
+    }
+}
+
+/// Above this share of the machine taken by others a sample counts as disturbed.
+pub(crate) const DISTURBED: f64 = 0.1;
+
+/// Takes samples, in quiet moments while its patience lasts.
+struct Sampler {
+    patience: Duration,
+}
+
+impl Sampler {
+    /// One sample, and the share of the machine that others took meanwhile.
+    fn take(
+        &mut self,
+        rival: Rival,
+        work: &Work,
+        go: Option<&go::Program>,
+        timeout: Duration,
+    ) -> Result<(Sample, Option<f64>), String> {
+        loop {
+            self.wait_for_quiet();
+            let (start, foreign) = (Instant::now(), Foreign::start());
+            let sample = child::run(rival, work, go, timeout)?;
+            let share = foreign.share();
+            let disturbed = share.is_some_and(|s| s > DISTURBED);
+            if !disturbed || self.patience.is_zero() {
+                return Ok((sample, share));
+            }
+            self.patience = self.patience.saturating_sub(start.elapsed());
+        }
+    }
+
+    /// Waits until others leave the machine alone for a quarter of a second.
+    fn wait_for_quiet(&mut self) {
+        const LOOK: Duration = Duration::from_millis(250);
+        while !self.patience.is_zero() {
+            let foreign = Foreign::start();
+            std::thread::sleep(LOOK);
+            if foreign.share().is_none_or(|s| s <= DISTURBED) {
+                return;
+            }
+            self.patience = self.patience.saturating_sub(LOOK);
+        }
     }
 }
 

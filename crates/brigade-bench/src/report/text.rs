@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::{best_rival, verdicts};
 use crate::rival::Rival;
-use crate::runner::{Column, Outcome};
+use crate::runner::{Column, DISTURBED, Outcome};
 
 /// Renders all results.
 pub(crate) fn render(outcomes: &[Outcome]) -> String {
@@ -47,7 +47,7 @@ fn block(out: &mut String, outcome: &Outcome) {
     for column in &outcome.columns {
         column_row(out, column, first, rest, best);
     }
-    if let Some(foreign) = outcome.foreign.filter(|f| *f > 0.1) {
+    if let Some(foreign) = outcome.foreign.filter(|f| *f > DISTURBED) {
         let percent = foreign * 100.0;
         row(
             out,
