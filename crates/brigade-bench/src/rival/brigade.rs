@@ -1,0 +1,66 @@
+//! Brigade: green threads, with std's mutex, because that is what unchanged code uses.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use brigade::runtime;
+use brigade::thread;
+
+use super::threads::Threads;
+
+/// Green threads.
+pub(super) struct Brigade;
+
+impl Threads for Brigade {
+    type Handle<T: Send + 'static> = thread::JoinHandle<T>;
+    type Mutex = Mutex<u64>;
+
+    fn run<T, F>(workers: usize, body: F) -> Result<T, String>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let runtime = runtime::Builder::new()
+            .workers(workers)
+            .build()
+            .map_err(|e| format!("building Brigade's runtime: {e}"))?;
+        match runtime.model() {
+            runtime::Model::ManyToMany => Ok(runtime.run(body)),
+            other => Err(format!("this machine falls back to the model {other:?}")),
+        }
+    }
+
+    fn spawn<T, F>(body: F) -> Self::Handle<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        thread::spawn(body)
+    }
+
+    fn join<T: Send + 'static>(handle: Self::Handle<T>) -> T {
+        handle.join().expect("a workload panicked")
+    }
+
+    fn yield_now() {
+        thread::yield_now();
+    }
+
+    fn park() {
+        thread::park();
+    }
+
+    fn sleep(time: Duration) {
+        thread::sleep(time);
+    }
+
+    fn mutex() -> Self::Mutex {
+        Mutex::new(0)
+    }
+
+    fn add(mutex: &Self::Mutex) -> u64 {
+        let mut value = mutex.lock().expect("a workload panicked");
+        *value += 1;
+        *value
+    }
+}
