@@ -94,6 +94,7 @@ fn a_destructor_that_sets_its_key_again_runs_again_up_to_the_limit() {
 
 #[test]
 fn a_key_destructor_may_use_a_rust_thread_local_for_the_first_time() {
+    static TOUCHED: Count = Count::new();
     static DROPPED: Count = Count::new();
     struct Counted;
     impl Drop for Counted {
@@ -107,13 +108,17 @@ fn a_key_destructor_may_use_a_rust_thread_local_for_the_first_time() {
     }
     unsafe extern "C" fn touch(_: *mut c_void) {
         COUNTED.with(|_| hop());
+        TOUCHED.up();
     }
     let key = new_key(touch);
     migrating(THREADS, move |_| {
         hop();
         set(key, std::ptr::dangling_mut());
     });
-    assert_eq!(DROPPED.get(), THREADS);
+    assert_eq!(TOUCHED.get(), THREADS);
+    // On a kernel thread glibc is past the thread-locals by then and leaves the value undropped; a green thread may
+    // drop it, but not twice.
+    assert!(DROPPED.get() <= THREADS);
 }
 
 #[test]
