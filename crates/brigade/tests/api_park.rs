@@ -6,7 +6,8 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use brigade::thread;
+use brigade::runtime::Runtime;
+use brigade::thread::{self, Thread};
 use common::{Count, on_each_model};
 
 const SHORT: Duration = Duration::from_millis(5);
@@ -42,49 +43,35 @@ fn several_unparks_leave_one_token() {
     });
 }
 
+/// Parks a thread until `wake` has been called, which sets the flag it is given and unparks the thread it is given.
+fn check_wake(runtime: &Runtime, wake: impl FnOnce(Arc<Count>, Thread)) {
+    let released = Arc::new(Count::new());
+    let gate = Arc::clone(&released);
+    let handle = runtime.spawn(move || {
+        while gate.get() == 0 {
+            thread::park();
+        }
+    });
+    wake(released, handle.thread().clone());
+    handle.join().expect("no panic");
+}
+
 #[test]
 fn an_unpark_wakes_a_parked_thread_from_everywhere() {
+    let wake = |released: Arc<Count>, target: Thread| {
+        released.set(1);
+        target.unpark();
+    };
     on_each_model(|runtime| {
-        let woken = Arc::new(Count::new());
-        let spawn_parked = || {
-            let woken = Arc::clone(&woken);
-            runtime.spawn(move || {
-                let before = woken.get();
-                while woken.get() == before {
-                    thread::park();
-                }
-            })
-        };
-        // From the kernel thread of the test.
-        let handle = spawn_parked();
-        woken.up();
-        handle.thread().unpark();
-        handle.join().expect("no panic");
-        // From another kernel thread.
-        let handle = spawn_parked();
-        let target = handle.thread().clone();
-        let waker = Arc::clone(&woken);
-        let kernel_thread = std::thread::spawn(move || {
-            waker.up();
-            target.unpark();
-        });
-        kernel_thread.join().expect("no panic");
-        // The parked thread may have started after the counter moved; the loop ends when it moves once more.
-        woken.up();
-        handle.thread().unpark();
-        handle.join().expect("no panic");
-        // From a green thread.
-        let handle = spawn_parked();
-        let target = handle.thread().clone();
-        let waker = Arc::clone(&woken);
-        let green = runtime.spawn(move || {
-            waker.up();
-            target.unpark();
-        });
-        green.join().expect("no panic");
-        woken.up();
-        handle.thread().unpark();
-        handle.join().expect("no panic");
+        for _ in 0..20 {
+            check_wake(runtime, wake);
+            check_wake(runtime, |released, target| {
+                std::thread::spawn(move || wake(released, target)).join().expect("no panic");
+            });
+            check_wake(runtime, |released, target| {
+                runtime.spawn(move || wake(released, target)).join().expect("no panic");
+            });
+        }
     });
 }
 
