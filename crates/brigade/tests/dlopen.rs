@@ -186,5 +186,5 @@ fn an_initial_exec_library_that_does_not_fit_is_refused_with_a_message() {
             Library::load(brigade_testlibs::tls_static_large());
         });
     });
-    ended.assert_aborted_saying(&["dlopen", "BRIGADE_TLS_SURPLUS"]);
+    ended.assert_aborted_saying(&["initial-exec", "BRIGADE_TLS_SURPLUS"]);
 }

@@ -161,7 +161,7 @@ fn pthread_exit_on_a_green_thread_is_refused() {
             unsafe { libc::pthread_exit(std::ptr::null_mut()) };
         });
     });
-    ended.assert_aborted_saying(&["pthread_exit", "green thread"]);
+    ended.assert_aborted_saying(&["pthread_exit", "return from the thread"]);
 }
 
 #[test]

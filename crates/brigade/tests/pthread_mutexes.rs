@@ -140,7 +140,7 @@ fn a_priority_inheriting_mutex_is_refused_on_a_green_thread() {
             mutex.lock();
         });
     });
-    ended.assert_aborted_saying(&["pthread_mutex_lock", "priority"]);
+    ended.assert_aborted_saying(&["priority-inheritance mutex", "green thread"]);
 }
 
 #[test]
