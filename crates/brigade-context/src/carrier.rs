@@ -217,7 +217,14 @@ fn unregister_rseq(tp: usize) {
         unsafe {
             arch::syscall(
                 libc::SYS_rseq,
-                [area, size.max(32), RSEQ_FLAG_UNREGISTER, RSEQ_SIGNATURE, 0, 0],
+                [
+                    area,
+                    size.max(32),
+                    RSEQ_FLAG_UNREGISTER,
+                    RSEQ_SIGNATURE,
+                    0,
+                    0,
+                ],
             )
         };
     }

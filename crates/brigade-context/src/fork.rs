@@ -45,7 +45,10 @@ pub fn on_fork(prepare: fn(), parent: fn(), child: fn()) {
     let mut hooks = HOOKS.lock();
     // ORDER: Relaxed: changes only under the lock held here.
     let count = COUNT.load(Ordering::Relaxed);
-    assert!(count < MAX_HOOKS, "on_fork: more than {MAX_HOOKS} registrations");
+    assert!(
+        count < MAX_HOOKS,
+        "on_fork: more than {MAX_HOOKS} registrations"
+    );
     hooks[count] = Some([prepare, parent, child]);
     // ORDER: Release pairs with the Acquire load in `each`.
     COUNT.store(count + 1, Ordering::Release);

@@ -53,7 +53,11 @@ pub fn install_overflow_handler(describe: fn(&mut [u8]) -> usize) -> io::Result<
     // always finds it. The handler has the signature that SA_SIGINFO asks for.
     unsafe {
         let mut action: libc::sigaction = core::mem::zeroed();
-        if libc::sigaction(libc::SIGSEGV, core::ptr::null(), (*PREVIOUS.0.get()).as_mut_ptr()) != 0
+        if libc::sigaction(
+            libc::SIGSEGV,
+            core::ptr::null(),
+            (*PREVIOUS.0.get()).as_mut_ptr(),
+        ) != 0
         {
             return Err(io::Error::last_os_error());
         }
@@ -89,7 +93,10 @@ pub(crate) fn describe_into(buffer: &mut [u8]) -> usize {
 pub(crate) fn die(message: fmt::Arguments<'_>) -> ! {
     let mut name = [0u8; NAME_BYTES];
     let length = describe_into(&mut name);
-    let mut text = Text { bytes: [0; 640], length: 0 };
+    let mut text = Text {
+        bytes: [0; 640],
+        length: 0,
+    };
     text.push(b"\nthread '");
     text.push(&name[..length]);
     text.push(b"' ");

@@ -203,7 +203,14 @@ pub mod sys {
         let r = unsafe {
             syscall(
                 libc::SYS_futex,
-                [word.as_ptr() as usize, FUTEX_WAKE_PRIVATE, n as usize, 0, 0, 0],
+                [
+                    word.as_ptr() as usize,
+                    FUTEX_WAKE_PRIVATE,
+                    n as usize,
+                    0,
+                    0,
+                    0,
+                ],
             )
         };
         r.max(0) as usize
@@ -230,9 +237,7 @@ pub mod sys {
     /// The caller owns `[addr, addr + len)` and the advice keeps what it still needs there.
     pub unsafe fn madvise(addr: usize, len: usize, advice: i32) -> Result<(), i32> {
         // SAFETY: the caller's contract.
-        let r = unsafe {
-            syscall(libc::SYS_madvise, [addr, len, advice as usize, 0, 0, 0])
-        };
+        let r = unsafe { syscall(libc::SYS_madvise, [addr, len, advice as usize, 0, 0, 0]) };
         if r < 0 { Err(-r as i32) } else { Ok(()) }
     }
 
@@ -255,7 +260,10 @@ pub mod sys {
     pub fn membarrier() -> bool {
         // SAFETY: no memory is passed.
         unsafe {
-            syscall(libc::SYS_membarrier, [MEMBARRIER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) == 0
+            syscall(
+                libc::SYS_membarrier,
+                [MEMBARRIER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0],
+            ) == 0
         }
     }
 

@@ -58,7 +58,10 @@ pub struct Unsupported {
 
 impl Unsupported {
     pub(crate) fn new(kind: UnsupportedKind, text: impl Into<String>) -> Unsupported {
-        Unsupported { kind, text: text.into() }
+        Unsupported {
+            kind,
+            text: text.into(),
+        }
     }
 
     /// What kind of reason it is.
@@ -191,15 +194,23 @@ fn from_fault(fault: Fault) -> Unsupported {
 
 fn facts(template: &tls::Template) -> Vec<(&'static str, String)> {
     let swap = match template.malloc_words {
-        Some([a, b]) => format!("glibc, words at tp{a:+} and tp{b:+} travel with the kernel thread"),
+        Some([a, b]) => {
+            format!("glibc, words at tp{a:+} and tp{b:+} travel with the kernel thread")
+        }
         None => "not glibc's; nothing to swap".to_owned(),
     };
     vec![
         ("C library", libc_version()),
         ("thread-local storage", format!("{} bytes", template.used)),
         ("thread descriptor", format!("{} bytes", template.above)),
-        ("room for later libraries", format!("{} bytes", template.below - template.used)),
-        ("words that move with a block", template.relocations.len().to_string()),
+        (
+            "room for later libraries",
+            format!("{} bytes", template.below - template.used),
+        ),
+        (
+            "words that move with a block",
+            template.relocations.len().to_string(),
+        ),
         ("malloc", swap),
         ("guards", stack::guard_kind().to_owned()),
     ]
@@ -214,6 +225,9 @@ fn libc_version() -> String {
     // SAFETY: glibc's function of that name; it returns a constant string.
     unsafe {
         let version = core::mem::transmute::<usize, Version>(address);
-        format!("glibc {}", core::ffi::CStr::from_ptr(version()).to_string_lossy())
+        format!(
+            "glibc {}",
+            core::ffi::CStr::from_ptr(version()).to_string_lossy()
+        )
     }
 }

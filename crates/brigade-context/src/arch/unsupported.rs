@@ -98,7 +98,11 @@ pub(crate) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> isize {
         let errno = libc::__errno_location();
         let before = *errno;
         let r = libc::syscall(number, args[0], args[1], args[2], args[3], args[4], args[5]);
-        let result = if r == -1 { -(*errno as isize) } else { r as isize };
+        let result = if r == -1 {
+            -(*errno as isize)
+        } else {
+            r as isize
+        };
         *errno = before;
         result
     }

@@ -34,7 +34,10 @@ pub(crate) struct Next {
 
 impl Next {
     pub(crate) const fn new(name: &'static CStr) -> Next {
-        Next { name, address: AtomicUsize::new(0) }
+        Next {
+            name,
+            address: AtomicUsize::new(0),
+        }
     }
 
     /// The address of the original; never null.

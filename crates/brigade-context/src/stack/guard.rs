@@ -57,7 +57,11 @@ fn find_kind() -> u8 {
 
 /// How guards are made here, for reports.
 pub(crate) fn kind_name() -> &'static str {
-    if kind() == BY_ADVICE { "MADV_GUARD_INSTALL" } else { "mprotect" }
+    if kind() == BY_ADVICE {
+        "MADV_GUARD_INSTALL"
+    } else {
+        "mprotect"
+    }
 }
 
 fn budget_slots() -> usize {
@@ -75,12 +79,20 @@ pub(super) fn check_budget(slots: usize) -> Result<(), Refusal> {
         return Ok(());
     }
     let most = budget_slots();
-    if slots > most { Err(Refusal::MapCount { most }) } else { Ok(()) }
+    if slots > most {
+        Err(Refusal::MapCount { most })
+    } else {
+        Ok(())
+    }
 }
 
 /// Cuts a wish for `more` slots on top of `mapped` to what the budget allows.
 pub(super) fn within_budget(mapped: usize, more: usize) -> usize {
-    if kind() == BY_ADVICE { more } else { more.min(budget_slots().saturating_sub(mapped)) }
+    if kind() == BY_ADVICE {
+        more
+    } else {
+        more.min(budget_slots().saturating_sub(mapped))
+    }
 }
 
 /// Installs the guard of every slot in `range`.
@@ -95,7 +107,9 @@ pub(super) fn install(range: Range<usize>, slot_bytes: usize) -> Result<(), Refu
             // SAFETY: as above.
             let r = unsafe { libc::mprotect(low as *mut _, GUARD_BYTES, libc::PROT_NONE) };
             if r != 0 {
-                return Err(Refusal::MapCount { most: budget_slots() });
+                return Err(Refusal::MapCount {
+                    most: budget_slots(),
+                });
             }
         }
     }

@@ -50,7 +50,10 @@ fn map_count(most: usize) -> String {
 }
 
 fn address_space(bytes: usize) -> String {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the kernel fills the structure.
     let known = unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) } == 0;
     if known && limit.rlim_cur != libc::RLIM_INFINITY {
@@ -108,7 +111,10 @@ fn each_chunk(path: &CStr, mut f: impl FnMut(&[u8]) -> bool) {
     // SAFETY: the path is a C string; the buffer is writable for the length given; the descriptor is
     // ours and closed once.
     unsafe {
-        let fd = syscall(libc::SYS_openat, [at_cwd, path.as_ptr() as usize, flags, 0, 0, 0]);
+        let fd = syscall(
+            libc::SYS_openat,
+            [at_cwd, path.as_ptr() as usize, flags, 0, 0, 0],
+        );
         if fd < 0 {
             return;
         }

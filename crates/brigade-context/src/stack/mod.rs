@@ -128,9 +128,8 @@ impl SizeClass {
                 ),
             ));
         }
-        let least = tls::template_if_any().map_or(0, |t| {
-            GUARD_BYTES + MIN_USABLE_BYTES + t.below + t.above
-        });
+        let least = tls::template_if_any()
+            .map_or(0, |t| GUARD_BYTES + MIN_USABLE_BYTES + t.below + t.above);
         let size = bytes.max(least).max(MIN_STACK_SIZE).next_power_of_two();
         Ok(SizeClass(size.trailing_zeros() as u8))
     }
@@ -232,7 +231,11 @@ fn grow(
     let slots = guard::within_budget(mapped, slots);
     let region = region::map(class.slot_bytes(), slots).or_else(|refusal| {
         // The generous size was refused; the bare need may still be granted.
-        if slots > missing { region::map(class.slot_bytes(), missing) } else { Err(refusal) }
+        if slots > missing {
+            region::map(class.slot_bytes(), missing)
+        } else {
+            Err(refusal)
+        }
     })?;
     stock.fresh.push(Fresh {
         region: region.number,

@@ -54,11 +54,15 @@ pub(super) fn slots_to_map(slot_bytes: usize, mapped: usize, missing: usize) -> 
 
 /// Maps a region of `slots` slots and enters it into the table.
 pub(super) fn map(slot_bytes: usize, slots: usize) -> Result<Region, Refusal> {
-    let bytes = slots.checked_mul(slot_bytes).ok_or(Refusal::AddressSpace { bytes: usize::MAX })?;
+    let bytes = slots
+        .checked_mul(slot_bytes)
+        .ok_or(Refusal::AddressSpace { bytes: usize::MAX })?;
     let mut next_index = GROWTH.lock();
     // ORDER: Relaxed: `COUNT` changes only under the lock held here.
     let number = COUNT.load(Ordering::Relaxed);
-    let indices = u32::try_from(slots).ok().and_then(|n| next_index.checked_add(n));
+    let indices = u32::try_from(slots)
+        .ok()
+        .and_then(|n| next_index.checked_add(n));
     let Some(after) = indices.filter(|n| *n < (1 << 29) && number < MAX_REGIONS) else {
         return Err(Refusal::TooManySlots);
     };
@@ -75,7 +79,11 @@ pub(super) fn map(slot_bytes: usize, slots: usize) -> Result<Region, Refusal> {
     *next_index = after;
     // ORDER: Release pairs with the Acquire loads of COUNT in `find` and `each_used_block`.
     COUNT.store(number + 1, Ordering::Release);
-    Ok(Region { number, base, end: base + bytes })
+    Ok(Region {
+        number,
+        base,
+        end: base + bytes,
+    })
 }
 
 fn map_aligned(bytes: usize, align: usize) -> Option<usize> {

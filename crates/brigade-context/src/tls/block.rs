@@ -169,7 +169,9 @@ unsafe fn clear_keys(t: &Template, keys: Keys, words: *mut u64) -> bool {
         if (more..keys.flag as usize).any(|i| *words.add(i) != 0) {
             return false;
         }
-        words.add(first).write_bytes(0, keys.values.end as usize - first);
+        words
+            .add(first)
+            .write_bytes(0, keys.values.end as usize - first);
         *words.add(keys.flag as usize) = t.image[keys.flag as usize];
     }
     true

@@ -76,7 +76,11 @@ fn meaning_of(
         && offset >= at & !7
         && offset < at + size.max(32) as isize
     {
-        return Some(if offset == at { Meaning::RseqCpu } else { Meaning::Rseq });
+        return Some(if offset == at {
+            Meaning::RseqCpu
+        } else {
+            Meaning::Rseq
+        });
     }
     if offset == 8 {
         return Some(Meaning::Dtv);

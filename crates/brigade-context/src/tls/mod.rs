@@ -174,7 +174,8 @@ pub(crate) fn publish(template: Template) {
     TEMPLATE.store(leaked, Ordering::Release);
 }
 
-type Atexit = unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, *mut c_void) -> i32;
+type Atexit =
+    unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, *mut c_void) -> i32;
 type RunDtors = unsafe extern "C" fn();
 
 static ATEXIT: AtomicUsize = AtomicUsize::new(0);
@@ -183,7 +184,11 @@ static RUN_DTORS: AtomicUsize = AtomicUsize::new(0);
 /// Looks up what the destructors need; before anything else of this module.
 fn find_functions() -> Result<(), Fault> {
     for (slot, name, what) in [
-        (&ATEXIT, c"__cxa_thread_atexit_impl", "__cxa_thread_atexit_impl"),
+        (
+            &ATEXIT,
+            c"__cxa_thread_atexit_impl",
+            "__cxa_thread_atexit_impl",
+        ),
         (&RUN_DTORS, c"__call_tls_dtors", "__call_tls_dtors"),
     ] {
         let address = find(name);
@@ -259,7 +264,11 @@ fn build(photos: &[Box<Photo>; 2], source: &Source<'_>, plant: bool) -> Result<T
     if a.modules != b.modules {
         return Err(Fault::UnknownLayout("same modules in two threads"));
     }
-    if !a.modules.iter().any(|m| m.is_executable && m.has_carrier_word) {
+    if !a
+        .modules
+        .iter()
+        .any(|m| m.is_executable && m.has_carrier_word)
+    {
         return Err(Fault::ForeignTls);
     }
     let used = used_bytes(a);
@@ -301,7 +310,10 @@ fn geometry(
         Source::Earlier(old) => Ok((old.below, old.above, old.align)),
         Source::Photos { surplus } => {
             let below = (used + surplus).next_multiple_of(align);
-            let above = a.bytes_above_tp().min(b.bytes_above_tp()).next_multiple_of(align);
+            let above = a
+                .bytes_above_tp()
+                .min(b.bytes_above_tp())
+                .next_multiple_of(align);
             if align > 4096 {
                 return Err(Fault::TooLarge("alignment of thread-local storage", align));
             }
@@ -317,7 +329,12 @@ fn geometry(
 }
 
 fn used_bytes(photo: &Photo) -> usize {
-    let modules = photo.modules.iter().map(|m| -m.lowest as usize).max().unwrap_or(0);
+    let modules = photo
+        .modules
+        .iter()
+        .map(|m| -m.lowest as usize)
+        .max()
+        .unwrap_or(0);
     // Newer glibc puts the rseq area under the modules.
     let rseq = arch::rseq_area().map_or(0, |(offset, _)| (-offset).max(0) as usize);
     modules.max(rseq)
@@ -349,7 +366,8 @@ fn fill(
             _ => 0,
         };
     }
-    let list_offset = offset_of(Meaning::ListLink).ok_or(Fault::UnknownLayout("list of threads"))?;
+    let list_offset =
+        offset_of(Meaning::ListLink).ok_or(Fault::UnknownLayout("list of threads"))?;
     for link in [list_offset, list_offset + 8] {
         let index = ((link + below as isize) / 8) as usize;
         image[index] = list_offset as u64;
@@ -371,7 +389,8 @@ fn fill(
         keys: None,
         tid_offset: offset_of(Meaning::Tid).ok_or(Fault::UnknownLayout("thread id"))?,
         list_offset,
-        stack_offset: offset_of(Meaning::StackBlock).ok_or(Fault::UnknownLayout("stack address"))?,
+        stack_offset: offset_of(Meaning::StackBlock)
+            .ok_or(Fault::UnknownLayout("stack address"))?,
         stack_size_offset: offset_of(Meaning::StackSize),
         malloc_words: None,
         errno_offset: photo.errno_offset,
@@ -384,7 +403,11 @@ fn fill(
 fn cross_check(template: &Template) -> Result<(), Fault> {
     for (name, what, found) in [
         (c"_thread_db_pthread_tid", "thread id", template.tid_offset),
-        (c"_thread_db_pthread_list", "list of threads", template.list_offset),
+        (
+            c"_thread_db_pthread_list",
+            "list of threads",
+            template.list_offset,
+        ),
         (c"_thread_db_pthread_dtvp", "module vector", 8),
     ] {
         let table = find(name) as *const u32;
@@ -482,7 +505,10 @@ fn learn_keys(template: &mut Template, photo: &Photo) {
     let flag = *pointers + KEYS_PER_BLOCK;
     let noted = photo.key_words.get().unwrap_or(&[]);
     if *pointers == end && noted.contains(&template.offset(flag)) {
-        template.keys = Some(Keys { values: Span { start, end }, flag });
+        template.keys = Some(Keys {
+            values: Span { start, end },
+            flag,
+        });
     }
 }
 
@@ -494,7 +520,10 @@ impl Spans {
     fn add(&mut self, index: u32) {
         match self.0.last_mut() {
             Some(last) if last.end == index => last.end += 1,
-            _ => self.0.push(Span { start: index, end: index + 1 }),
+            _ => self.0.push(Span {
+                start: index,
+                end: index + 1,
+            }),
         }
     }
 }

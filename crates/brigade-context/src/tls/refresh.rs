@@ -84,7 +84,9 @@ fn refresh(what: &str) {
              set BRIGADE_TLS_SURPLUS={needed} (bytes to keep free in each block) and start again, or \
              load it before the first green thread"
         )),
-        Err(fault) => die(format_args!("{what}, and its thread-locals are not understood: {fault}")),
+        Err(fault) => die(format_args!(
+            "{what}, and its thread-locals are not understood: {fault}"
+        )),
     }
 }
 
@@ -103,7 +105,11 @@ fn learn_again(old: &Template) -> Result<Template, Fault> {
 
 fn new_modules(old: &Template, new: &Template) -> Vec<Module> {
     let known = |module: &Module| old.static_modules.contains(module);
-    new.static_modules.iter().filter(|m| !known(m)).copied().collect()
+    new.static_modules
+        .iter()
+        .filter(|m| !known(m))
+        .copied()
+        .collect()
 }
 
 fn fill_blocks(modules: &[Module]) {

@@ -180,8 +180,13 @@ pub(super) fn take_pair(trials: bool) -> io::Result<[Box<Photo>; 2]> {
 
 fn start(photo: &mut Photo) -> io::Result<libc::pthread_t> {
     // SAFETY: plain old data, filled by the calls below before it is used.
-    let (mut attr, mut all, mut before): (libc::pthread_attr_t, libc::sigset_t, libc::sigset_t) =
-        unsafe { (core::mem::zeroed(), core::mem::zeroed(), core::mem::zeroed()) };
+    let (mut attr, mut all, mut before): (libc::pthread_attr_t, libc::sigset_t, libc::sigset_t) = unsafe {
+        (
+            core::mem::zeroed(),
+            core::mem::zeroed(),
+            core::mem::zeroed(),
+        )
+    };
     let mut thread: libc::pthread_t = 0;
     // SAFETY: all pointers are to locals or to `photo`, which outlives the thread (it is joined);
     // the region is the photo's own and large enough for a thread.
