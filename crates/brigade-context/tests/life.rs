@@ -72,7 +72,7 @@ fn a_switch_keeps_values_and_floating_point_control() {
 
 thread_local! {
     static LIST: RefCell<Vec<Rc<usize>>> = const { RefCell::new(Vec::new()) };
-    static LAZY: Cell<usize> = Cell::new(std::hint::black_box(17));
+    static LAZY: Cell<usize> = Cell::new(String::from("seventeen bytes !!").len() - 1);
 }
 
 fn check_own_thread_locals(me: usize) {
@@ -170,10 +170,8 @@ fn destructors_run_once_and_a_recycled_block_is_fresh() {
             let green = Green::on(slot.take().expect("recycled"), move || {
                 assert_eq!(PLAIN.replace(1), 0x1234_5678);
                 // SAFETY: libc's own address of this thread's errno.
-                assert_eq!(
-                    unsafe { std::mem::replace(&mut *libc::__errno_location(), 5) },
-                    0
-                );
+                let errno = unsafe { &mut *libc::__errno_location() };
+                assert_eq!(std::mem::replace(errno, 5), 0);
                 assert!(COUNTED.with(|c| c.borrow_mut().replace(Counted(counter)).is_none()));
             });
             // None here would mean that a plain destructor counts as residue.

@@ -355,8 +355,8 @@ fn try_key(photo: &mut Photo) {
         });
         value = seen.get().and_then(|words| {
             words.iter().copied().find(|offset| {
-                // SAFETY: `changes` only notes words of this thread's block.
                 let word = photo.tp.wrapping_add_signed(*offset) as *const usize;
+                // SAFETY: `changes` only notes words of this thread's block.
                 unsafe { word.read_volatile() == KEY_MARK }
             })
         });
