@@ -270,7 +270,14 @@ pub mod sys {
             let mut done = 0;
             while done < count {
                 let rest = ranges[done..count].as_ptr() as usize;
-                let args = [PIDFD_SELF as usize, rest, count - done, advice as usize, 0, 0];
+                let args = [
+                    PIDFD_SELF as usize,
+                    rest,
+                    count - done,
+                    advice as usize,
+                    0,
+                    0,
+                ];
                 // SAFETY: the ranges are the caller's by contract; the array outlives the call.
                 let bytes = unsafe { syscall(libc::SYS_process_madvise, args) };
                 if bytes < 0 {

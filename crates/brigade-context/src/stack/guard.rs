@@ -141,7 +141,9 @@ fn protect(range: Range<usize>, slot_bytes: usize) -> Result<(), Refusal> {
 /// Asks for the page that every thread touches first, for all slots in one call: cheaper than a fault
 /// each. A refusal changes nothing: the page then comes by a fault.
 fn fill_top_pages(range: Range<usize>, slot_bytes: usize) {
-    let tops = range.step_by(slot_bytes).map(|low| low + slot_bytes - PAGE_BYTES);
+    let tops = range
+        .step_by(slot_bytes)
+        .map(|low| low + slot_bytes - PAGE_BYTES);
     // SAFETY: filling pages of new slots changes no content.
     let _ = unsafe { sys::madvise_each(tops, PAGE_BYTES, MADV_POPULATE_WRITE) };
 }
