@@ -145,6 +145,46 @@ fn thread_locals_follow_threads_that_change_carriers() {
     assert_eq!(finished.load(Ordering::Relaxed), THREADS);
 }
 
+/// Two threads on one carrier; each must find its own values after the other ran.
+fn two_threads_with_own_values() {
+    as_carrier(|| {
+        let values = |value: u64| {
+            move || {
+                PLAIN.set(value);
+                // SAFETY: libc's own address of this thread's errno.
+                unsafe { *libc::__errno_location() = value as i32 };
+                pause();
+                // SAFETY: as above.
+                let errno = unsafe { *libc::__errno_location() };
+                if (PLAIN.get(), errno) != (value, value as i32) {
+                    // No panic: unwinding itself needs sound thread-locals.
+                    // SAFETY: ends the process.
+                    unsafe { libc::_exit(99) };
+                }
+            }
+        };
+        let mut threads = [Green::new(values(1)), Green::new(values(2))];
+        while threads
+            .iter_mut()
+            .map(Green::resume)
+            .fold(false, |a, b| a | b)
+        {}
+    });
+}
+
+#[test]
+fn the_tests_can_fail_without_the_thread_pointer_every_value_is_shared() {
+    if is_child() {
+        return two_threads_with_own_values();
+    }
+    two_threads_with_own_values();
+    let name = "the_tests_can_fail_without_the_thread_pointer_every_value_is_shared";
+    let good = child(name, &[]);
+    assert!(good.status.success(), "{}", stderr(&good));
+    let control = child(name, &[("BRIGADE_PLANT", "keep-thread-pointer")]);
+    assert_eq!(control.status.code(), Some(99), "{}", stderr(&control));
+}
+
 struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {

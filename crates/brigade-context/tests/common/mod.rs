@@ -2,12 +2,14 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use brigade_context::*;
-use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-thread_local! {
-    static ME: Cell<*mut Inner> = const { Cell::new(std::ptr::null_mut()) };
+/// The carrier's record: which green thread runs on it.
+#[repr(C)]
+struct Carrier {
+    base: CarrierBase,
+    running: *mut Inner,
 }
 
 struct Inner {
@@ -66,6 +68,10 @@ impl Green {
     pub(crate) fn resume(&mut self) -> bool {
         assert!(!self.inner.finished, "resume of a finished thread");
         let inner = &raw mut *self.inner;
+        let record = carrier().cast::<Carrier>();
+        assert!(!record.is_null(), "resume outside of `as_carrier`");
+        // SAFETY: `as_carrier` keeps the record alive; only this kernel thread uses it.
+        unsafe { (*record).running = inner };
         // SAFETY: the context was made by `prepare` or saved by `pause`, and runs nowhere.
         unsafe { switch(&raw mut (*inner).host, &raw const (*inner).context) };
         !self.inner.finished
@@ -103,7 +109,6 @@ unsafe impl Send for Green {}
 
 unsafe extern "C" fn entry(inner: *mut ()) -> ! {
     let inner = inner.cast::<Inner>();
-    ME.set(inner);
     // SAFETY: the `Green` outlives its thread.
     unsafe {
         let body = (*inner).body.take().expect("a thread starts once");
@@ -117,20 +122,27 @@ unsafe extern "C" fn entry(inner: *mut ()) -> ! {
 
 /// Goes back to whoever resumed the running green thread.
 pub(crate) fn pause() {
-    let me = ME.get();
-    assert!(!me.is_null(), "pause outside of a green thread");
-    // SAFETY: `ME` was set by `entry` of this very thread; its host waits in `resume`.
-    unsafe { switch(&raw mut (*me).context, &raw const (*me).host) };
+    let record = carrier().cast::<Carrier>();
+    assert!(!record.is_null(), "pause outside of a green thread");
+    // SAFETY: `resume` wrote the running thread to its carrier's record; its host waits there.
+    unsafe {
+        let me = (*record).running;
+        switch(&raw mut (*me).context, &raw const (*me).host);
+    }
 }
 
 /// Runs `f` with the calling kernel thread attached as a carrier.
 pub(crate) fn as_carrier<R>(f: impl FnOnce() -> R) -> R {
-    let mut base = CarrierBase::new();
-    // SAFETY: the base lives to the detach below, on the same kernel thread.
-    unsafe { CarrierBase::attach(&raw mut base).expect("attach") };
+    let mut record = Carrier {
+        base: CarrierBase::new(),
+        running: std::ptr::null_mut(),
+    };
+    let base = (&raw mut record).cast::<CarrierBase>();
+    // SAFETY: the record lives to the detach below, on the same kernel thread; the base is its first field.
+    unsafe { CarrierBase::attach(base).expect("attach") };
     let result = f();
     // SAFETY: attached above, and no green thread runs.
-    unsafe { CarrierBase::detach(&raw mut base) };
+    unsafe { CarrierBase::detach(base) };
     result
 }
 
