@@ -1,1 +1,17 @@
-//! Wait reasons and counters of the Brigade runtime.
+//! What the runtime says about itself: why a thread waits, and how often things happened.
+//!
+//! This crate is written by the layers below the public API and read by the layers above it; it knows
+//! neither tasks nor processors.
+//!
+//! * [`WaitReason`]: one unique value per place that can block. A reason is never re-used for a second
+//!   place: a dump that says "join" must mean exactly one thing.
+//! * [`Counters`]: the counters of one processor. They have one writer at a time (the carrier that holds the
+//!   processor), so an increment is a load and a store, not a read-modify-write; readers may be a few
+//!   events behind.
+//! * [`Metrics`]: the sum over the processors of a runtime, as plain numbers.
+
+mod counters;
+mod reason;
+
+pub use counters::{Counter, Counters, Metrics};
+pub use reason::WaitReason;

@@ -1,1 +1,73 @@
-//! The M:N scheduler of Brigade.
+//! The M:N scheduler of Brigade: threads, processors, carriers, the monitor.
+//!
+//! This crate is an implementation detail of the `brigade` crate, which is the only stable interface. What is
+//! public here is what the façade and the crates above the seams use: [`park`] and [`unpark`] are the only way in
+//! which anything blocks; [`RuntimeConfig`], [`RuntimeHandle`] and [`Join`] start and end things.
+//!
+//! The modules have an order, which a test enforces; each may use only those before it:
+//!
+//! `prim < handoff < queue < idle < park < task < timer < processor < carrier < shared < sched < launch < monitor <
+//! current < thread < spawn < runtime`
+
+// The model checker sees only the protocols; the rest of what they offer is unused there.
+#![cfg_attr(loom, allow(dead_code))]
+
+mod prim;
+
+mod handoff;
+mod idle;
+mod park_word;
+mod queue;
+
+#[cfg(not(loom))]
+mod carrier;
+#[cfg(not(loom))]
+mod current;
+#[cfg(not(loom))]
+mod launch;
+#[cfg(not(loom))]
+mod monitor;
+#[cfg(not(loom))]
+mod processor;
+#[cfg(not(loom))]
+mod runtime;
+#[cfg(not(loom))]
+mod sched;
+#[cfg(not(loom))]
+mod shared;
+#[cfg(not(loom))]
+mod spawn;
+#[cfg(not(loom))]
+mod task;
+#[cfg(not(loom))]
+mod thread;
+#[cfg(not(loom))]
+mod timer;
+
+#[cfg(not(loom))]
+pub use brigade_event::{Metrics, WaitReason};
+#[cfg(not(loom))]
+pub use runtime::{
+    DEFAULT_MAX_CARRIERS, MAX_WORKERS, RuntimeConfig, RuntimeHandle, current_or_default,
+};
+#[cfg(not(loom))]
+pub use shared::Model;
+#[cfg(not(loom))]
+pub use spawn::{Join, ScopeCount, SpawnOptions, ThreadResult, park_for_token, sleep_until};
+#[cfg(not(loom))]
+pub use thread::{Thread, ThreadId, current};
+
+/// The clock of the deadlines in this crate: nanoseconds of `CLOCK_MONOTONIC`.
+#[cfg(not(loom))]
+pub mod clock {
+    pub use crate::prim::{NEVER, deadline_after, deadline_at, now_ns};
+}
+
+/// How everything above the runtime blocks.
+#[cfg(not(loom))]
+pub mod park {
+    pub use crate::current::{blocking, yield_now};
+}
+
+#[cfg(all(loom, test))]
+mod models;

@@ -101,6 +101,12 @@ impl Slot {
         self.class
     }
 
+    /// Whether the slot's block is in memory and was used before: starting a thread on it is cheap.
+    #[inline]
+    pub fn is_built(&self) -> bool {
+        self.built
+    }
+
     /// A number that no other slot of the process has.
     #[inline]
     pub(crate) fn index(&self) -> u32 {
@@ -116,6 +122,13 @@ impl Slot {
 /// A size of slots: a power of two from [`MIN_STACK_SIZE`] to [`MAX_STACK_SIZE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SizeClass(u8);
+
+impl Default for SizeClass {
+    /// The class of [`DEFAULT_STACK_SIZE`].
+    fn default() -> SizeClass {
+        SizeClass(DEFAULT_STACK_SIZE.trailing_zeros() as u8)
+    }
+}
 
 impl SizeClass {
     /// The class whose slots are at least `bytes` large. The guard (4 KiB) and the TLS block (about

@@ -1,0 +1,65 @@
+//! Why a thread waits.
+
+use std::fmt;
+
+/// Why a thread waits. Each place in Brigade that can block has its own reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum WaitReason {
+    /// The thread does not wait.
+    None = 0,
+    /// `thread::park` or `thread::park_timeout`.
+    Park,
+    /// `thread::sleep` or `thread::sleep_until`.
+    Sleep,
+    /// `JoinHandle::join`.
+    Join,
+    /// The end of `thread::scope`, which waits for the threads of the scope.
+    Scope,
+}
+
+impl WaitReason {
+    /// The reason stored as `value`; unknown values read as [`WaitReason::None`].
+    #[must_use]
+    pub fn from_u8(value: u8) -> WaitReason {
+        match value {
+            1 => WaitReason::Park,
+            2 => WaitReason::Sleep,
+            3 => WaitReason::Join,
+            4 => WaitReason::Scope,
+            _ => WaitReason::None,
+        }
+    }
+}
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            WaitReason::None => "none",
+            WaitReason::Park => "park",
+            WaitReason::Sleep => "sleep",
+            WaitReason::Join => "join",
+            WaitReason::Scope => "scope",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WaitReason;
+
+    #[test]
+    fn every_reason_survives_its_byte() {
+        for reason in [
+            WaitReason::None,
+            WaitReason::Park,
+            WaitReason::Sleep,
+            WaitReason::Join,
+            WaitReason::Scope,
+        ] {
+            assert_eq!(WaitReason::from_u8(reason as u8), reason);
+        }
+        assert_eq!(WaitReason::from_u8(200), WaitReason::None);
+    }
+}

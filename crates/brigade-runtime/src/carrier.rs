@@ -1,0 +1,168 @@
+//! A carrier: a kernel thread that runs green threads while it holds a processor.
+//!
+//! # States
+//!
+//! | state | `processor` | where |
+//! |---|---|---|
+//! | running | set | runs a green thread, or the scheduler on its own stack |
+//! | adrift | null | runs a green thread whose processor was taken or given away |
+//! | asleep | null, but it is the `owner` of an idle processor | waits on `parker` until work or that processor's next timer |
+//! | spare | null | in the spare list, waits on `parker` |
+//!
+//! # Who owns what
+//!
+//! The cells are the carrier's own: only code that runs on the kernel thread touches them, which includes
+//! green threads. `assigned` is written by who wakes the carrier, before the store to `parker`, and read by the
+//! carrier after it.
+//!
+//! # Invariants
+//!
+//! 1. `base` is the first field: the context layer finds the carrier through it.
+//! 2. Who wakes a carrier has first taken it out of the place where it could be found: the spare list, or the
+//!    idle set together with its processor. So a carrier is woken by one at a time.
+//! 3. After a switch the running code must ask anew on which carrier it is.
+
+use std::cell::{Cell, UnsafeCell};
+use std::ptr;
+
+use brigade_context::{CarrierBase, Context};
+
+use crate::handoff::Handoff;
+use crate::prim::{AtomicPtr, AtomicU32, Ordering, futex_wait, futex_wake, now_ns};
+use crate::processor::Processor;
+use crate::task::Task;
+
+/// What the next code on the carrier must do for the thread that switched away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Action {
+    /// Nothing.
+    None,
+    /// It yields: queue it at the end.
+    Yield,
+    /// It parks.
+    Park,
+    /// It has ended: retire its stack.
+    Exit,
+}
+
+const EMPTY: u32 = 0;
+const ASSIGNED: u32 = 1;
+const DETACHED: u32 = 2;
+const STOP: u32 = 3;
+
+/// Why a sleeping carrier woke.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Woken {
+    /// It was given the processor in `assigned`.
+    Assigned,
+    /// Its processor went to somebody else and it is in the spare list.
+    Detached,
+    /// The deadline passed.
+    TimedOut,
+    /// The runtime stops.
+    Stop,
+}
+
+/// The record of a carrier; see the module.
+#[repr(C)]
+pub(crate) struct Carrier {
+    pub(crate) base: UnsafeCell<CarrierBase>,
+    pub(crate) processor: Cell<*const Processor<Carrier>>,
+    pub(crate) current: Cell<*mut Task>,
+    pub(crate) previous: Cell<*mut Task>,
+    pub(crate) action: Cell<Action>,
+    /// A thread that the one which switched to the scheduler has picked already, or null.
+    pub(crate) picked: Cell<*mut Task>,
+    /// Set while the carrier is counted as a searcher.
+    pub(crate) searching: Cell<bool>,
+    /// Set in the child of a fork: the thread on this carrier is alone and blocks its kernel thread.
+    pub(crate) guest: Cell<bool>,
+    /// The scheduler's own context, on the kernel thread's stack.
+    pub(crate) context: UnsafeCell<Context>,
+    /// The runtime, as `shared.rs` knows it.
+    pub(crate) home: *const (),
+    pub(crate) handoff: Handoff,
+    assigned: AtomicPtr<Processor<Carrier>>,
+    parker: AtomicU32,
+    /// The kernel's number of the thread.
+    pub(crate) tid: AtomicU32,
+}
+
+impl Carrier {
+    /// A carrier that will start with `processor` and, if told so, as a searcher.
+    pub(crate) fn new(
+        home: *const (),
+        processor: *const Processor<Carrier>,
+        searching: bool,
+    ) -> Carrier {
+        Carrier {
+            base: UnsafeCell::new(CarrierBase::new()),
+            processor: Cell::new(processor),
+            current: Cell::new(ptr::null_mut()),
+            previous: Cell::new(ptr::null_mut()),
+            action: Cell::new(Action::None),
+            picked: Cell::new(ptr::null_mut()),
+            searching: Cell::new(searching),
+            guest: Cell::new(false),
+            context: UnsafeCell::new(Context::empty()),
+            home,
+            handoff: Handoff::new(),
+            assigned: AtomicPtr::new(ptr::null_mut()),
+            parker: AtomicU32::new(EMPTY),
+            tid: AtomicU32::new(0),
+        }
+    }
+
+    /// The processor that the last [`Woken::Assigned`] brought, and whether to search with it.
+    pub(crate) fn take_assigned(&self) -> (*const Processor<Carrier>, bool) {
+        // ORDER: Relaxed: ordered by the Acquire swap of `parker` in `sleep`.
+        let tagged = self.assigned.load(Ordering::Relaxed);
+        let searching = tagged.addr() & 1 == 1;
+        (
+            tagged.map_addr(|address| address & !1).cast_const(),
+            searching,
+        )
+    }
+
+    /// Gives a sleeping carrier a processor (invariant 2) and wakes it.
+    pub(crate) fn assign(&self, processor: *const Processor<Carrier>, searching: bool) {
+        let tagged = processor.map_addr(|address| address | usize::from(searching));
+        // ORDER: Relaxed: published by the Release store below.
+        self.assigned.store(tagged.cast_mut(), Ordering::Relaxed);
+        self.signal(ASSIGNED);
+    }
+
+    /// Tells a sleeping carrier that its processor is gone. It is left asleep; it finds out when it wakes.
+    pub(crate) fn detach(&self) {
+        // ORDER: Release: pairs with the Acquire in `sleep`.
+        self.parker.store(DETACHED, Ordering::Release);
+    }
+
+    /// Tells the carrier that the runtime stops.
+    pub(crate) fn signal_stop(&self) {
+        self.signal(STOP);
+    }
+
+    fn signal(&self, value: u32) {
+        // ORDER: Release: pairs with the Acquire in `sleep`.
+        self.parker.store(value, Ordering::Release);
+        futex_wake(&self.parker, 1);
+    }
+
+    /// Blocks the kernel thread until it is signalled or the deadline passes.
+    pub(crate) fn sleep(&self, deadline_ns: u64) -> Woken {
+        loop {
+            // ORDER: Acquire: pairs with the Release in `signal` and `detach`.
+            match self.parker.swap(EMPTY, Ordering::Acquire) {
+                EMPTY => {}
+                ASSIGNED => return Woken::Assigned,
+                DETACHED => return Woken::Detached,
+                _ => return Woken::Stop,
+            }
+            if deadline_ns != crate::prim::NEVER && now_ns() >= deadline_ns {
+                return Woken::TimedOut;
+            }
+            futex_wait(&self.parker, EMPTY, deadline_ns);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Starting and ending the kernel threads of a runtime.
+//!
+//! A carrier's kernel thread has a small stack of its own: only the scheduler runs there. Each holds a counted
+//! reference to the runtime, so the runtime outlives it. Carrier records are re-used and freed with the runtime:
+//! a late wake-up may still touch the record of a carrier that has just ended.
+
+use std::ffi::c_void;
+use std::io;
+use std::sync::Arc;
+
+use brigade_context::CarrierBase;
+use brigade_context::prim::sys;
+
+use crate::carrier::Carrier;
+use crate::prim::Ordering;
+use crate::processor::Processor;
+use crate::shared::{CarrierPtr, Shared};
+
+/// The stack of a carrier's kernel thread: the scheduler's frames, malloc's and a signal frame.
+const CARRIER_STACK: usize = 256 * 1024;
+
+/// Starts a carrier that holds `p`.
+pub(crate) fn start(
+    shared: &Shared,
+    p: &Processor<Carrier>,
+    searching: bool,
+    main: extern "C" fn(*mut c_void) -> *mut c_void,
+) -> io::Result<()> {
+    // ORDER: Relaxed: a limit, not an exact one.
+    if shared.kernel_threads.load(Ordering::Relaxed) as usize > shared.max_carriers {
+        return Err(io::Error::other(
+            "the runtime's max_carriers kernel threads are in use",
+        ));
+    }
+    let home = std::ptr::from_ref(shared);
+    let fresh = Carrier::new(home.cast(), p, searching);
+    let reused = shared.free_carriers.lock().pop();
+    let carrier = match reused {
+        Some(CarrierPtr(record)) => {
+            // SAFETY: a record in the free list is nobody's; its carrier has ended.
+            unsafe { record.write(fresh) };
+            record
+        }
+        None => Box::into_raw(Box::new(fresh)),
+    };
+    p.set_owner(carrier);
+    // SAFETY: `home` came from the `Arc` that the caller's runtime lives in.
+    unsafe { Arc::increment_strong_count(home) };
+    shared.kernel_thread_starts();
+    shared.carriers_started.add_shared(1);
+    let started = spawn_kernel_thread(main, carrier.cast());
+    if started.is_err() {
+        shared.free_carriers.lock().push(CarrierPtr(carrier));
+        shared.kernel_thread_ends();
+        // SAFETY: the count taken above; the caller holds another.
+        unsafe { Arc::decrement_strong_count(home) };
+    }
+    started
+}
+
+/// The kernel's time slice of a thread that holds a processor or hands one on: short, so that it runs soon after
+/// it wakes even when stuck threads compute on every core. A stuck thread gets the kernel's default back.
+pub(crate) const SLICE_NS: u64 = 200_000;
+
+/// Lets the kernel wake this thread when its time comes, not up to 50 µs later, and run it soon then.
+pub(crate) fn be_prompt() {
+    sys::set_time_slice(0, SLICE_NS);
+    // SAFETY: a plain system call on the calling thread; a failure leaves the default.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
+}
+
+/// The first thing on a carrier's kernel thread. Returns the carrier and its runtime.
+///
+/// # Safety
+///
+/// `argument` is what [`start`] passed to the kernel thread this runs on.
+pub(crate) unsafe fn enter_carrier<'a>(argument: *mut c_void) -> (&'a Carrier, &'a Shared) {
+    let carrier = argument.cast::<Carrier>();
+    // SAFETY: the record was made for this thread and lives as long as the runtime.
+    let record = unsafe { &*carrier };
+    // SAFETY: this thread holds a reference to the runtime.
+    let shared = unsafe { &*record.home.cast::<Shared>() };
+    // ORDER: Relaxed: read by the monitor as a number.
+    record.tid.store(sys::gettid(), Ordering::Relaxed);
+    be_prompt();
+    // SAFETY: on the carrier's own kernel thread; `base` is the first field.
+    if unsafe { CarrierBase::attach(carrier.cast()) }.is_err() {
+        crate::task::fatal("brigade: no memory for the signal stack of a carrier");
+    }
+    shared.registry.lock().push(CarrierPtr(carrier));
+    (record, shared)
+}
+
+/// The last thing on a carrier's kernel thread.
+///
+/// # Safety
+///
+/// As [`enter_carrier`]; the carrier has no processor and runs no thread.
+pub(crate) unsafe fn leave_carrier(record: &Carrier, shared: &Shared) {
+    let carrier = std::ptr::from_ref(record).cast_mut();
+    // SAFETY: attached by `enter_carrier` on this kernel thread.
+    unsafe { CarrierBase::detach(carrier.cast()) };
+    shared.registry.lock().retain(|other| other.0 != carrier);
+    shared.free_carriers.lock().push(CarrierPtr(carrier));
+    end_kernel_thread(shared);
+}
+
+/// The last thing a kernel thread of a runtime does.
+pub(crate) fn end_kernel_thread(home: *const Shared) {
+    // SAFETY: this thread holds the reference that was counted when it was started. It lets go only after it
+    // has said that it ends.
+    unsafe {
+        (*home).kernel_thread_ends();
+        Arc::decrement_strong_count(home);
+    }
+}
+
+/// Starts a detached kernel thread.
+pub(crate) fn spawn_kernel_thread(
+    main: extern "C" fn(*mut c_void) -> *mut c_void,
+    argument: *mut c_void,
+) -> io::Result<()> {
+    // SAFETY: zero is a valid place-holder for the attributes until they are initialised.
+    let mut attributes: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
+    let mut thread: libc::pthread_t = 0;
+    // SAFETY: the attributes are initialised before use and destroyed after; the stack size is a multiple of
+    // the page size above the minimum; `main` accepts the argument.
+    let code = unsafe {
+        libc::pthread_attr_init(&mut attributes);
+        libc::pthread_attr_setstacksize(&mut attributes, CARRIER_STACK);
+        libc::pthread_attr_setdetachstate(&mut attributes, libc::PTHREAD_CREATE_DETACHED);
+        let code = libc::pthread_create(&mut thread, &attributes, main, argument);
+        libc::pthread_attr_destroy(&mut attributes);
+        code
+    };
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(code))
+    }
+}

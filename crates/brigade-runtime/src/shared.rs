@@ -1,0 +1,311 @@
+//! What the carriers of one runtime share: processors, the global queue, the idle set, the spare carriers.
+//!
+//! # Life of a runtime
+//!
+//! `OPEN` -> `CLOSING` (no spawns from outside; live threads go on and may spawn) -> `STOPPED` (no live thread
+//! is left; carriers and monitor end). The step to `STOPPED` is made by whoever sees, while `CLOSING`, that as
+//! many threads have finished as were spawned. `finished` is summed before `spawned`: both only grow and
+//! finished <= spawned at any moment, so equality means that no thread was alive in between.
+//!
+//! # Lock order
+//!
+//! `idle` < `spares` < `registry`; `global`, mail and timer locks are leaves. No lock is held over a switch.
+
+use std::sync::Arc;
+
+use brigade_context::{SizeClass, fork_generation};
+use brigade_event::{Counter, Metrics};
+
+use crate::carrier::Carrier;
+use crate::idle::IdleSet;
+use crate::prim::{AtomicU32, AtomicUsize, Lock, Ordering, futex_wait, futex_wake};
+use crate::processor::Processor;
+use crate::queue::List;
+use crate::task::Task;
+
+const OPEN: u32 = 0;
+const CLOSING: u32 = 1;
+const STOPPED: u32 = 2;
+
+/// How green threads map to kernel threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Model {
+    /// Many green threads on a few kernel threads, with hand-off: nothing freezes. The default.
+    ManyToMany,
+    /// All green threads on one kernel thread. A thread that blocks or computes stops all others: for
+    /// comparison, and for programs that must use one kernel thread.
+    ManyToOne,
+    /// One kernel thread per thread.
+    OneToOne,
+}
+
+/// A raw carrier pointer in a list.
+pub(crate) struct CarrierPtr(pub(crate) *mut Carrier);
+// SAFETY: carriers are shared records; the pointer is valid while the carrier is registered.
+unsafe impl Send for CarrierPtr {}
+
+/// The shared part of a runtime; see the module.
+pub(crate) struct Shared {
+    pub(crate) model: Model,
+    pub(crate) processors: Box<[Processor<Carrier>]>,
+    pub(crate) idle: IdleSet,
+    pub(crate) spares: Lock<Vec<CarrierPtr>>,
+    pub(crate) registry: Lock<Vec<CarrierPtr>>,
+    pub(crate) class: SizeClass,
+    pub(crate) explicit_stack: Option<usize>,
+    pub(crate) max_carriers: usize,
+    pub(crate) migrate: bool,
+    pub(crate) generation: u32,
+    global: Lock<List<Task>>,
+    global_len: AtomicUsize,
+    state: AtomicU32,
+    /// Carriers and monitor that have not ended; a futex for those who wait for the end.
+    pub(crate) kernel_threads: AtomicU32,
+    /// 0 while the monitor sleeps until it is woken, else 1.
+    pub(crate) monitor_word: AtomicU32,
+    /// Records of carriers that have ended, for re-use.
+    pub(crate) free_carriers: Lock<Vec<CarrierPtr>>,
+    pub(crate) outside_spawned: Counter,
+    pub(crate) outside_finished: Counter,
+    pub(crate) handoffs: Counter,
+    pub(crate) carriers_started: Counter,
+}
+
+/// What a runtime is made with.
+pub(crate) struct Config {
+    pub(crate) model: Model,
+    pub(crate) workers: usize,
+    pub(crate) class: SizeClass,
+    pub(crate) explicit_stack: Option<usize>,
+    pub(crate) max_carriers: usize,
+    pub(crate) migrate: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(config: &Config) -> Shared {
+        Shared {
+            model: config.model,
+            processors: (0..config.workers).map(Processor::new).collect(),
+            idle: IdleSet::new(config.workers),
+            spares: Lock::new(Vec::new()),
+            registry: Lock::new(Vec::new()),
+            class: config.class,
+            explicit_stack: config.explicit_stack,
+            max_carriers: config.max_carriers,
+            migrate: config.migrate,
+            generation: fork_generation(),
+            global: Lock::new(List::new()),
+            global_len: AtomicUsize::new(0),
+            state: AtomicU32::new(OPEN),
+            kernel_threads: AtomicU32::new(0),
+            monitor_word: AtomicU32::new(1),
+            free_carriers: Lock::new(Vec::new()),
+            outside_spawned: Counter::new(),
+            outside_finished: Counter::new(),
+            handoffs: Counter::new(),
+            carriers_started: Counter::new(),
+        }
+    }
+
+    /// Appends a thread to the global queue. The caller then wakes a processor.
+    pub(crate) fn push_global(&self, task: *mut Task) {
+        let mut list = List::new();
+        list.push(task);
+        self.push_global_list(list);
+    }
+
+    pub(crate) fn push_global_list(&self, tasks: List<Task>) {
+        let mut global = self.global.lock();
+        global.append(tasks);
+        // ORDER: SeqCst: visible before the look at the idle processors that follows (idle.rs, invariant 1).
+        self.global_len.store(global.len(), Ordering::SeqCst);
+    }
+
+    #[inline(always)]
+    pub(crate) fn global_len(&self) -> usize {
+        // ORDER: SeqCst: read by a sleeper after it published its processor (idle.rs, invariant 1).
+        self.global_len.load(Ordering::SeqCst)
+    }
+
+    /// Takes the first of the global queue, and up to `extra` more through `more`.
+    pub(crate) fn pop_global(&self, extra: usize, mut more: impl FnMut(*mut Task)) -> *mut Task {
+        if self.global_len() == 0 {
+            return std::ptr::null_mut();
+        }
+        let mut global = self.global.lock();
+        let first = global.pop();
+        if !first.is_null() {
+            for _ in 0..extra {
+                let task = global.pop();
+                if task.is_null() {
+                    break;
+                }
+                more(task);
+            }
+        }
+        // ORDER: SeqCst: as in `push_global_list`.
+        self.global_len.store(global.len(), Ordering::SeqCst);
+        first
+    }
+
+    /// True if some queue has work that an idle processor could take.
+    pub(crate) fn has_visible_work(&self) -> bool {
+        self.global_len() != 0 || self.processors.iter().any(|p| !p.queue.ring_is_empty())
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        // ORDER: Acquire: pairs with `close`.
+        self.state.load(Ordering::Acquire) == OPEN
+    }
+
+    #[inline]
+    pub(crate) fn is_closing(&self) -> bool {
+        // ORDER: SeqCst: a finishing thread counts itself, passes a light fence and looks here; `close` stores,
+        // passes the heavy fence and counts. One of the two sees that the last thread is gone.
+        self.state.load(Ordering::SeqCst) == CLOSING
+    }
+
+    #[inline]
+    pub(crate) fn is_stopped(&self) -> bool {
+        // ORDER: SeqCst: read by a sleeper after it published its processor, stored before the wake-ups.
+        self.state.load(Ordering::SeqCst) == STOPPED
+    }
+
+    /// Refuses spawns from outside from now on, and stops the runtime once no thread is left.
+    pub(crate) fn close(&self) {
+        // ORDER: SeqCst: see `is_closing`.
+        let _ = self
+            .state
+            .compare_exchange(OPEN, CLOSING, Ordering::SeqCst, Ordering::SeqCst);
+        crate::prim::fence_heavy();
+        self.stop_if_done();
+    }
+
+    /// Live threads, by the order of reading argued in the module's head.
+    pub(crate) fn live(&self) -> u64 {
+        let finished: u64 = self.processors.iter().map(|p| p.finished.get()).sum();
+        let finished = finished + self.outside_finished.get();
+        // ORDER: SeqCst: keeps the two sums in this order (module head).
+        crate::prim::fence(Ordering::SeqCst);
+        let spawned: u64 = self.processors.iter().map(|p| p.spawned.get()).sum();
+        (spawned + self.outside_spawned.get()).saturating_sub(finished)
+    }
+
+    /// While closing: stops the runtime if no thread is left.
+    #[cold]
+    pub(crate) fn stop_if_done(&self) {
+        // ORDER: SeqCst: see `is_closing`.
+        crate::prim::fence(Ordering::SeqCst);
+        if self.live() != 0 || !self.is_closing() {
+            return;
+        }
+        // ORDER: SeqCst: before the wake-ups; the sleepers look again after publishing.
+        if self
+            .state
+            .compare_exchange(CLOSING, STOPPED, Ordering::SeqCst, Ordering::SeqCst)
+            .is_err()
+        {
+            return;
+        }
+        for carrier in self.registry.lock().iter() {
+            // SAFETY: registered carriers are alive while the registry is locked.
+            unsafe { (*carrier.0).signal_stop() };
+        }
+        self.wake_monitor();
+    }
+
+    /// Wakes the monitor if it sleeps: a processor starts to run.
+    #[inline]
+    pub(crate) fn rouse_monitor(&self) {
+        // ORDER: SeqCst: the caller set its processor running before; the monitor sets the word to 0 before it
+        // looks at the processors for the last time.
+        if self.monitor_word.load(Ordering::SeqCst) == 0 {
+            self.wake_monitor();
+        }
+    }
+
+    /// Carriers that wait in the spare list at most; more end.
+    pub(crate) fn max_spares(&self) -> usize {
+        (4 * self.processors.len()).max(16)
+    }
+
+    /// Carriers that run a green thread without a processor, about.
+    pub(crate) fn adrift(&self) -> usize {
+        // ORDER: Relaxed: an estimate.
+        let alive = self.kernel_threads.load(Ordering::Relaxed) as usize;
+        alive.saturating_sub(1 + self.processors.len() + self.spares.lock().len())
+    }
+
+    /// Wakes the monitor.
+    pub(crate) fn wake_monitor(&self) {
+        // ORDER: SeqCst: after what the monitor must see.
+        if self.monitor_word.swap(1, Ordering::SeqCst) == 0 {
+            futex_wake(&self.monitor_word, 1);
+        }
+    }
+
+    /// A carrier or the monitor starts.
+    pub(crate) fn kernel_thread_starts(&self) {
+        // ORDER: Relaxed: the count is compared with zero only after `STOPPED`.
+        self.kernel_threads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A carrier or the monitor ends; the caller must not touch the runtime afterwards except through its
+    /// own counted reference.
+    pub(crate) fn kernel_thread_ends(&self) {
+        // ORDER: Release: what the thread did is visible to who waits for the end.
+        if self.kernel_threads.fetch_sub(1, Ordering::Release) == 1 {
+            futex_wake(&self.kernel_threads, u32::MAX);
+        }
+    }
+
+    /// Blocks the kernel thread until all carriers and the monitor have ended or the deadline passes.
+    pub(crate) fn wait_ended(&self, deadline_ns: u64) -> bool {
+        loop {
+            // ORDER: Acquire: pairs with `kernel_thread_ends`.
+            let left = self.kernel_threads.load(Ordering::Acquire);
+            if left == 0 {
+                return true;
+            }
+            if crate::prim::now_ns() >= deadline_ns {
+                return false;
+            }
+            futex_wait(&self.kernel_threads, left, deadline_ns);
+        }
+    }
+
+    /// The reference count in which carriers and monitor hold the runtime.
+    pub(crate) fn retain(self: &Arc<Shared>) -> *const () {
+        Arc::into_raw(Arc::clone(self)).cast()
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        let mut sum = Metrics::default();
+        for processor in &self.processors {
+            processor.counters.add_to(&mut sum);
+            sum.finished += processor.finished.get();
+            sum.spawned += processor.spawned.get();
+        }
+        sum.spawned += self.outside_spawned.get();
+        sum.finished += self.outside_finished.get();
+        sum.handoffs = self.handoffs.get();
+        sum.carriers_started = self.carriers_started.get();
+        sum
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for carrier in self.free_carriers.lock().drain(..) {
+            // SAFETY: records come from `Box::into_raw` in `launch.rs`; all carriers have ended, because each
+            // holds a reference to the runtime.
+            drop(unsafe { Box::from_raw(carrier.0) });
+        }
+        for processor in &self.processors {
+            // SAFETY: no carrier is left, so the processors are nobody's but ours.
+            let local = unsafe { processor.local() };
+            brigade_context::release(self.class, local.slots.drain(..));
+            brigade_context::unreserve(self.class, local.credits);
+        }
+    }
+}

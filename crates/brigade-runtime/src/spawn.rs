@@ -1,0 +1,535 @@
+//! New threads: the typed part of a record, and the handle that waits for it.
+//!
+//! # Who drops what
+//!
+//! Closure and result are foreign code's values; they are dropped only by foreign code's own threads:
+//!
+//! * the closure is moved to the new thread's stack before it is called;
+//! * the result is taken by `join`, or dropped by whoever comes second: the thread that ends, or the drop of
+//!   its handle. `flags` decides: each side sets its bit, the one that finds the other's bit drops the result.
+//!
+//! So the last reference to the record, which may be dropped in the scheduler, frees memory and runs nothing.
+//!
+//! # Order at the end of a thread
+//!
+//! Closure, result stored, `flags`, scope told, thread-local destructors, joiner woken. `join` therefore returns
+//! after the destructors, as with kernel threads; a scope does not wait for them, as in std.
+
+use std::alloc::Layout;
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::io;
+use std::marker::PhantomData;
+use std::mem::{self, MaybeUninit};
+use std::num::NonZeroU64;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::ptr;
+use std::sync::Arc;
+
+use brigade_context::{self as context, SizeClass, run_destructors};
+use brigade_event::WaitReason;
+
+use crate::current::{self, park, unpark};
+use crate::prim::{AtomicBool, AtomicU8, AtomicUsize, NEVER, Ordering, kernel_thread};
+use crate::processor::{CREDIT_BATCH, ID_BATCH};
+use crate::sched::{self, Proc};
+use crate::shared::{Model, Shared};
+use crate::task::{Task, TaskParts, TaskRef, TaskVtable, fatal, next_ids};
+use crate::thread::Thread;
+
+/// What a thread ends with: its value, or the payload of its panic.
+pub type ThreadResult<T> = Result<T, Box<dyn Any + Send + 'static>>;
+
+const FINISHED: u8 = 1;
+const ABANDONED: u8 = 2;
+
+/// The threads of a scope.
+pub struct ScopeCount {
+    running: AtomicUsize,
+    panicked: AtomicBool,
+    owner: TaskRef,
+}
+
+impl ScopeCount {
+    /// The count of a scope that the current thread opens.
+    #[must_use]
+    pub fn new() -> Arc<ScopeCount> {
+        Arc::new(ScopeCount {
+            running: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+            owner: current::current(),
+        })
+    }
+
+    /// Blocks the thread that opened the scope until no thread of it runs. True: one of them panicked and
+    /// nobody took its result.
+    pub fn wait(&self) -> bool {
+        // ORDER: Acquire: pairs with the Release in `leave`.
+        while self.running.load(Ordering::Acquire) != 0 {
+            park(&self.owner, WaitReason::Scope, NEVER);
+        }
+        // ORDER: Relaxed: written before the Release in `leave`, or by this thread.
+        self.panicked.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self) {
+        // ORDER: Relaxed: the thread that is counted starts afterwards.
+        if self.running.fetch_add(1, Ordering::Relaxed) > usize::MAX / 2 {
+            fatal("brigade: too many threads in one scope");
+        }
+    }
+
+    fn mark_panicked(&self) {
+        // ORDER: Relaxed: published by the Release in `leave`, or read by the same thread.
+        self.panicked.store(true, Ordering::Relaxed);
+    }
+
+    fn leave(&self) {
+        // ORDER: Release: what the thread did is visible to `wait`.
+        if self.running.fetch_sub(1, Ordering::Release) == 1 {
+            unpark(&self.owner);
+        }
+    }
+}
+
+enum Stage<F, T> {
+    Pending(F),
+    Running,
+    Done(ThreadResult<T>),
+}
+
+/// The record of a thread with its closure or result. `task` is first, so a pointer to one is one to both.
+#[repr(C)]
+struct Cell<F, T> {
+    task: Task,
+    flags: AtomicU8,
+    stage: UnsafeCell<Stage<F, T>>,
+    scope: Option<Arc<ScopeCount>>,
+}
+
+impl<F: FnOnce() -> T, T> Cell<F, T> {
+    const VTABLE: TaskVtable = TaskVtable {
+        run: Self::run_green,
+        dealloc: Self::dealloc,
+        take: Self::take,
+        abandon: Self::abandon,
+    };
+
+    /// On the new green thread: everything up to the wake-up of the joiner.
+    unsafe fn run_green(task: *mut Task) {
+        // SAFETY: the vtable belongs to this type.
+        unsafe { Self::execute(task) };
+        run_destructors();
+        // SAFETY: a running thread's record is alive.
+        unsafe { Self::finish(task) };
+    }
+
+    /// Runs the closure and stores its result.
+    unsafe fn execute(task: *mut Task) {
+        let cell = task.cast::<Self>();
+        // SAFETY: the record is alive, and until FINISHED is set the stage belongs to the running thread.
+        unsafe {
+            let Stage::Pending(f) = mem::replace(&mut *(*cell).stage.get(), Stage::Running) else {
+                fatal("brigade: a thread was started twice")
+            };
+            let result = catch_unwind(AssertUnwindSafe(f));
+            *(*cell).stage.get() = Stage::Done(result);
+            // ORDER: AcqRel: Release publishes the result to the handle; Acquire sees that it was dropped.
+            if (*cell).flags.fetch_or(FINISHED, Ordering::AcqRel) & ABANDONED != 0 {
+                Self::drop_result(cell);
+            }
+            if let Some(scope) = (*cell).scope.take() {
+                scope.leave();
+            }
+        }
+    }
+
+    unsafe fn finish(task: *mut Task) {
+        // SAFETY: a running thread's record is alive.
+        if let Some(joiner) = unsafe { (*task).finish() } {
+            unpark(&joiner);
+        }
+    }
+
+    /// Drops the result that nobody will take. A panic in its drop cannot go anywhere: abort, as std does.
+    unsafe fn drop_result(cell: *mut Self) {
+        // SAFETY: of thread and handle the caller came second, so the stage is the caller's.
+        let stage = unsafe { mem::replace(&mut *(*cell).stage.get(), Stage::Running) };
+        // SAFETY: the scope's count is taken only by the thread itself, in `execute`, after this.
+        let scope = unsafe { (*cell).scope.as_ref() };
+        if let (Stage::Done(Err(_)), Some(scope)) = (&stage, scope) {
+            scope.mark_panicked();
+        }
+        if catch_unwind(AssertUnwindSafe(|| drop(stage))).is_err() {
+            fatal("brigade: the result of a thread panicked when it was dropped");
+        }
+    }
+
+    unsafe fn take(task: *mut Task, to: *mut ()) {
+        let cell = task.cast::<Self>();
+        // SAFETY: the thread is done and the caller is its only handle, so the stage is the caller's.
+        match unsafe { mem::replace(&mut *(*cell).stage.get(), Stage::Running) } {
+            // SAFETY: the caller is a `Join<T>`, which passes a place for this type.
+            Stage::Done(result) => unsafe { to.cast::<ThreadResult<T>>().write(result) },
+            _ => fatal("brigade: a thread ended without a result"),
+        }
+    }
+
+    unsafe fn abandon(task: *mut Task) {
+        let cell = task.cast::<Self>();
+        // SAFETY: the caller's handle keeps the record alive.
+        unsafe {
+            // ORDER: AcqRel: as in `execute`.
+            if (*cell).flags.fetch_or(ABANDONED, Ordering::AcqRel) & FINISHED != 0 {
+                Self::drop_result(cell);
+            }
+        }
+    }
+
+    unsafe fn dealloc(task: *mut Task) {
+        // SAFETY: allocated as a Box of this type; the last reference is gone.
+        drop(unsafe { Box::from_raw(task.cast::<Self>()) });
+    }
+}
+
+/// The handle of a thread: waits for its end and takes its result.
+pub struct Join<T> {
+    thread: Thread,
+    kernel: Option<Box<kernel_thread::JoinHandle<()>>>,
+    result: PhantomData<T>,
+}
+
+// SAFETY: a handle gives access to the `T` of another thread, which that thread has finished with.
+unsafe impl<T> Send for Join<T> {}
+// SAFETY: a shared handle gives no access to the `T`.
+unsafe impl<T> Sync for Join<T> {}
+
+impl<T> Join<T> {
+    /// The thread.
+    #[must_use]
+    pub fn thread(&self) -> &Thread {
+        &self.thread
+    }
+
+    /// True when the closure has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.0.is_done()
+    }
+
+    /// Blocks the current thread until this one has ended; its value or the payload of its panic.
+    ///
+    /// # Errors
+    ///
+    /// The payload of the thread's panic.
+    pub fn join(self) -> ThreadResult<T> {
+        wait_done(&self.thread.0);
+        let mut this = mem::ManuallyDrop::new(self);
+        if let Some(kernel) = this.kernel.take() {
+            // The closure catches panics; what is left to wait for are the thread's destructors.
+            let _ = kernel.join();
+        }
+        let mut result = MaybeUninit::<ThreadResult<T>>::uninit();
+        let task = this.thread.0.as_ptr();
+        // SAFETY: the thread is done, this was its handle, and the record is one of a thread that ends with a `T`;
+        // `take` fills the place. `this` is never used again.
+        unsafe {
+            ((*task).vtable.take)(task, result.as_mut_ptr().cast());
+            ptr::drop_in_place(&raw mut this.thread);
+            result.assume_init()
+        }
+    }
+}
+
+impl<T> Drop for Join<T> {
+    fn drop(&mut self) {
+        // SAFETY: this was the thread's handle.
+        unsafe { (self.thread.0.vtable.abandon)(self.thread.0.as_ptr()) }
+    }
+}
+
+fn wait_done(task: &TaskRef) {
+    if task.is_done() {
+        return;
+    }
+    let me = current::current();
+    if task.set_joiner(me.clone()) {
+        while !task.is_done() {
+            park(&me, WaitReason::Join, NEVER);
+        }
+    }
+}
+
+/// Blocks the current thread until its park token is there or the deadline has passed.
+pub fn park_for_token(deadline_ns: u64) {
+    let me = current::current();
+    while !me.take_token() {
+        if deadline_ns != NEVER && crate::prim::now_ns() >= deadline_ns {
+            return;
+        }
+        park(&me, WaitReason::Park, deadline_ns);
+    }
+}
+
+/// Blocks the current thread until the deadline has passed.
+pub fn sleep_until(deadline_ns: u64) {
+    let me = current::current();
+    while crate::prim::now_ns() < deadline_ns {
+        park(&me, WaitReason::Sleep, deadline_ns);
+    }
+}
+
+/// What a thread is spawned with.
+pub struct SpawnOptions {
+    /// The thread's name.
+    pub name: Option<Box<str>>,
+    /// The stack in bytes; the runtime's default if none.
+    pub stack: Option<usize>,
+    /// Where the thread was spawned.
+    pub site: &'static Location<'static>,
+    /// The scope that the thread belongs to.
+    pub scope: Option<Arc<ScopeCount>>,
+}
+
+/// Spawns a thread on `shared`.
+///
+/// # Safety
+///
+/// What `f` and `T` borrow must outlive the thread (with a scope: until [`ScopeCount::wait`] has returned), and
+/// both must be allowed to move to another thread.
+pub(crate) unsafe fn spawn<F, T>(
+    shared: &Arc<Shared>,
+    options: SpawnOptions,
+    f: F,
+) -> io::Result<Join<T>>
+where
+    F: FnOnce() -> T,
+{
+    if shared.model == Model::OneToOne {
+        // SAFETY: the caller's promise.
+        return unsafe { spawn_kernel(shared, options, f) };
+    }
+    let class = match options.stack {
+        Some(bytes) => SizeClass::for_stack(bytes)?,
+        None => shared.class,
+    };
+    let home = Arc::as_ptr(shared).cast();
+    // SAFETY: a non-null carrier is the one this code runs on.
+    if let Some(carrier) = unsafe { sched::here().as_ref() }
+        && carrier.home == home
+        && !carrier.guest.get()
+        && class == shared.class
+    {
+        let processor = sched::enter(carrier);
+        // SAFETY: a non-null processor lives as long as the runtime.
+        if let Some(p) = unsafe { processor.as_ref() } {
+            let spawned = spawn_local(shared, p, class, options, f);
+            carrier.handoff.exit();
+            return spawned;
+        }
+        carrier.handoff.exit();
+    }
+    spawn_outside(shared, class, options, f)
+}
+
+#[inline(always)]
+fn spawn_local<F, T>(
+    shared: &Arc<Shared>,
+    p: &Proc,
+    class: SizeClass,
+    options: SpawnOptions,
+    f: F,
+) -> io::Result<Join<T>>
+where
+    F: FnOnce() -> T,
+{
+    // SAFETY: the caller's carrier holds the processor; the reference ends before the thread is queued.
+    let local = unsafe { p.local() };
+    if local.credits == 0 {
+        context::reserve(class, CREDIT_BATCH).or_else(|_| {
+            context::reserve(class, 1).map(|()| local.credits = 0)?;
+            local.credits = 1;
+            Ok::<(), io::Error>(())
+        })?;
+        if local.credits == 0 {
+            local.credits = CREDIT_BATCH;
+        }
+    }
+    if local.next_id == local.last_id {
+        local.next_id = next_ids(ID_BATCH).get();
+        local.last_id = local.next_id + ID_BATCH;
+    }
+    let Some(id) = NonZeroU64::new(local.next_id) else {
+        fatal("brigade: thread numbers are exhausted")
+    };
+    let join = allocate(shared, class, options, id, f)?;
+    local.credits -= 1;
+    local.next_id += 1;
+    p.spawned.bump();
+    sched::ready_local(shared, p, join.thread.0.as_ptr());
+    Ok(join)
+}
+
+#[cold]
+fn spawn_outside<F, T>(
+    shared: &Arc<Shared>,
+    class: SizeClass,
+    options: SpawnOptions,
+    f: F,
+) -> io::Result<Join<T>>
+where
+    F: FnOnce() -> T,
+{
+    let carrier = sched::here();
+    // SAFETY: a non-null carrier is the one this code runs on.
+    let inside = unsafe { carrier.as_ref() }.is_some_and(|c| c.home == Arc::as_ptr(shared).cast());
+    if !inside && !shared.is_open() {
+        return Err(io::Error::other(
+            "cannot spawn a thread: the runtime is shutting down",
+        ));
+    }
+    context::reserve(class, 1)?;
+    let join = match allocate(shared, class, options, next_ids(1), f) {
+        Ok(join) => join,
+        Err(error) => {
+            context::unreserve(class, 1);
+            return Err(error);
+        }
+    };
+    shared.outside_spawned.add_shared(1);
+    sched::ready(
+        std::ptr::null(),
+        Arc::as_ptr(shared).cast(),
+        join.thread.0.as_ptr(),
+    );
+    Ok(join)
+}
+
+/// Makes the record: one reference for the handle, one for the thread.
+#[inline(always)]
+fn allocate<F, T>(
+    shared: &Arc<Shared>,
+    class: SizeClass,
+    options: SpawnOptions,
+    id: NonZeroU64,
+    f: F,
+) -> io::Result<Join<T>>
+where
+    F: FnOnce() -> T,
+{
+    let layout = Layout::new::<Cell<F, T>>();
+    // SAFETY: the layout is not empty: it holds a Task.
+    let memory = unsafe { std::alloc::alloc(layout) }.cast::<MaybeUninit<Cell<F, T>>>();
+    // SAFETY: a non-null allocation of that layout.
+    let Some(memory) = (unsafe { memory.as_mut() }) else {
+        return Err(io::Error::new(
+            io::ErrorKind::OutOfMemory,
+            "cannot spawn a thread: no memory for its record",
+        ));
+    };
+    if let Some(scope) = &options.scope {
+        scope.enter();
+    }
+    let parts = TaskParts {
+        vtable: &Cell::<F, T>::VTABLE,
+        home: Arc::as_ptr(shared).cast(),
+        name: options.name,
+        site: options.site,
+        class,
+        id,
+        refs: 2,
+    };
+    let task = if shared.model == Model::OneToOne {
+        Task::kernel(parts)
+    } else {
+        Task::green(parts)
+    };
+    let cell = memory.write(Cell {
+        task,
+        flags: AtomicU8::new(0),
+        stage: UnsafeCell::new(Stage::Pending(f)),
+        scope: options.scope,
+    });
+    // SAFETY: a fresh record; one of its two references goes to the handle.
+    let task = unsafe { TaskRef::from_raw(ptr::from_mut(cell).cast()) };
+    Ok(Join {
+        thread: Thread(task),
+        kernel: None,
+        result: PhantomData,
+    })
+}
+
+/// A raw pointer that may go to another thread.
+struct SendPtr(*mut Task);
+// SAFETY: the record is `Sync` and counted.
+unsafe impl Send for SendPtr {}
+
+/// One kernel thread per thread.
+unsafe fn spawn_kernel<F, T>(
+    shared: &Arc<Shared>,
+    options: SpawnOptions,
+    f: F,
+) -> io::Result<Join<T>>
+where
+    F: FnOnce() -> T,
+{
+    if !shared.is_open() {
+        return Err(io::Error::other(
+            "cannot spawn a thread: the runtime is shutting down",
+        ));
+    }
+    let mut builder = kernel_thread::Builder::new();
+    if let Some(name) = &options.name {
+        builder = builder.name(name.to_string());
+    }
+    if let Some(bytes) = options.stack.or(shared.explicit_stack) {
+        SizeClass::for_stack(bytes)?;
+        builder = builder.stack_size(bytes);
+    }
+    let scope = options.scope.clone();
+    let mut join = allocate(shared, SizeClass::default(), options, next_ids(1), f)?;
+    let task = SendPtr(join.thread.0.as_ptr());
+    let home = Arc::clone(shared);
+    home.kernel_thread_starts();
+    shared.outside_spawned.add_shared(1);
+    let started = builder.spawn(move || {
+        let SendPtr(task) = { task };
+        // SAFETY: the thread's own reference keeps the record alive; the caller of `spawn` promised that the
+        // closure may run here.
+        unsafe {
+            current::set_current(TaskRef::acquire(task));
+            Cell::<F, T>::execute(task);
+            Cell::<F, T>::finish(task);
+            drop(TaskRef::from_raw(task));
+        }
+        home.outside_finished.add_shared(1);
+        if home.is_closing() {
+            home.stop_if_done();
+        }
+        home.kernel_thread_ends();
+    });
+    match started {
+        Ok(kernel) => {
+            join.kernel = Some(Box::new(kernel));
+            Ok(join)
+        }
+        Err(error) => {
+            shared.outside_finished.add_shared(1);
+            shared.kernel_thread_ends();
+            if let Some(scope) = scope {
+                scope.leave();
+            }
+            // SAFETY: the thread did not start, so its reference and the closure are ours.
+            unsafe {
+                let cell = join.thread.0.as_ptr().cast::<Cell<F, T>>();
+                drop(mem::replace(&mut *(*cell).stage.get(), Stage::Running));
+                drop(TaskRef::from_raw(join.thread.0.as_ptr()));
+            }
+            let text = format!(
+                "cannot spawn a kernel thread: {error}; the limits are ulimit -u, \
+                kernel.threads-max and vm.max_map_count"
+            );
+            Err(io::Error::new(error.kind(), text))
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! A thread as the runtime sees it: a counted record with a saved context.
+//!
+//! # Who owns what
+//!
+//! | field | written by | when |
+//! |---|---|---|
+//! | `context` | the carrier that switches away from the thread | before the park word says `PARKED` or the thread is queued |
+//! | `slot` | the carrier that runs the thread first and last | while the thread is in no queue |
+//! | `link` | whoever holds the list the thread is in | while it is in the list |
+//! | `wait` | the thread itself | before it parks |
+//! | the rest of the cells | any thread, they are atomic | |
+//!
+//! # References
+//!
+//! The record is counted. A live thread holds one reference to itself, from the spawn to the moment when the
+//! next thread on its carrier has retired its stack. Handles, timers and joiners hold one each. The last one
+//! frees the record; by then closure and result are gone (see `spawn.rs`), so freeing runs no foreign code.
+//!
+//! # Kinds
+//!
+//! A green thread is woken by queueing it. A kernel thread that uses Brigade has a record too, so that it can
+//! be a joiner, park and be unparked; it is woken through a futex on its park word. A green thread in the
+//! child of a fork turns from the first kind into the second.
+
+use std::cell::{Cell, UnsafeCell};
+use std::num::NonZeroU64;
+use std::panic::Location;
+use std::ptr::{self, NonNull};
+
+use brigade_context::{Context, SizeClass, Slot, prim::sys};
+use brigade_event::WaitReason;
+
+use crate::park_word::ParkWord;
+use crate::prim::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use crate::queue::Link;
+
+/// How a record of a certain type is run and freed.
+pub(crate) struct TaskVtable {
+    /// Runs the thread's closure on the thread's own stack, and its destructors.
+    pub(crate) run: unsafe fn(*mut Task),
+    /// Frees the memory of the record.
+    pub(crate) dealloc: unsafe fn(*mut Task),
+    /// Moves the result of a thread that has ended to a place of the result's type.
+    pub(crate) take: unsafe fn(*mut Task, *mut ()),
+    /// The handle was dropped: nobody will take the result.
+    pub(crate) abandon: unsafe fn(*mut Task),
+}
+
+/// The record of a thread; see the module.
+#[repr(C)]
+pub(crate) struct Task {
+    pub(crate) park: ParkWord,
+    refs: AtomicU32,
+    pub(crate) context: UnsafeCell<Context>,
+    pub(crate) slot: UnsafeCell<Option<Slot>>,
+    link: UnsafeCell<*mut Task>,
+    /// Null, the thread that waits for this one's end (with a reference), or [`DONE`].
+    joiner: AtomicPtr<Task>,
+    pub(crate) vtable: &'static TaskVtable,
+    /// The runtime the thread belongs to, as its module knows it; null for kernel threads.
+    pub(crate) home: *const (),
+    pub(crate) id: NonZeroU64,
+    name: Option<Box<str>>,
+    site: &'static Location<'static>,
+    wait: Cell<u8>,
+    kind: AtomicU8,
+    /// The token of `thread::park`.
+    token: AtomicU8,
+    pub(crate) class: SizeClass,
+    pub(crate) timer_seq: AtomicU32,
+    /// The processor the thread ran on last (for the migrating test policy).
+    pub(crate) last_processor: AtomicU32,
+}
+
+const GREEN: u8 = 0;
+const KERNEL: u8 = 1;
+
+/// The value of `joiner` after the thread's end: a pointer that is no record.
+const DONE: *mut Task = ptr::without_provenance_mut(1);
+
+// SAFETY: the table in the module says who may touch the unsynchronised cells when; all hand-overs go through
+// the park word, a queue or a lock.
+unsafe impl Sync for Task {}
+// SAFETY: as for `Sync`.
+unsafe impl Send for Task {}
+
+// SAFETY: `link` is used by nothing but `List`.
+unsafe impl Link for Task {
+    unsafe fn next(this: *mut Task) -> *mut Task {
+        // SAFETY: the caller holds the list that `this` is in.
+        unsafe { *(*this).link.get() }
+    }
+
+    unsafe fn set_next(this: *mut Task, next: *mut Task) {
+        // SAFETY: the caller holds the list that `this` is in.
+        unsafe { *(*this).link.get() = next }
+    }
+}
+
+/// What a new record is made of.
+pub(crate) struct TaskParts {
+    pub(crate) vtable: &'static TaskVtable,
+    pub(crate) home: *const (),
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) site: &'static Location<'static>,
+    pub(crate) class: SizeClass,
+    pub(crate) id: NonZeroU64,
+    pub(crate) refs: u32,
+}
+
+impl Task {
+    /// The record of a green thread.
+    #[inline(always)]
+    pub(crate) fn green(parts: TaskParts) -> Task {
+        Task::new(parts, GREEN)
+    }
+
+    /// The record of a kernel thread.
+    pub(crate) fn kernel(parts: TaskParts) -> Task {
+        Task::new(parts, KERNEL)
+    }
+
+    #[inline(always)]
+    fn new(parts: TaskParts, kind: u8) -> Task {
+        Task {
+            park: ParkWord::new(),
+            refs: AtomicU32::new(parts.refs),
+            context: UnsafeCell::new(Context::empty()),
+            slot: UnsafeCell::new(None),
+            link: UnsafeCell::new(ptr::null_mut()),
+            joiner: AtomicPtr::new(ptr::null_mut()),
+            vtable: parts.vtable,
+            home: parts.home,
+            id: parts.id,
+            name: parts.name,
+            site: parts.site,
+            wait: Cell::new(WaitReason::None as u8),
+            kind: AtomicU8::new(kind),
+            token: AtomicU8::new(0),
+            class: parts.class,
+            timer_seq: AtomicU32::new(0),
+            last_processor: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    pub(crate) fn site(&self) -> &'static Location<'static> {
+        self.site
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_green(&self) -> bool {
+        // ORDER: Relaxed: changes only in the child of a fork, where one thread exists.
+        self.kind.load(Ordering::Relaxed) == GREEN
+    }
+
+    /// In the child of a fork: the thread is the only one and owns its kernel thread.
+    pub(crate) fn become_kernel_thread(&self) {
+        // ORDER: Relaxed: one thread exists.
+        self.kind.store(KERNEL, Ordering::Relaxed);
+    }
+
+    /// By the thread itself.
+    #[inline(always)]
+    pub(crate) fn set_wait(&self, reason: WaitReason) {
+        self.wait.set(reason as u8);
+    }
+
+    /// Leaves a token for `thread::park`. True: there was none.
+    pub(crate) fn put_token(&self) -> bool {
+        // ORDER: Release: what the unparker wrote is visible to the thread whose `take_token` acquires.
+        self.token.swap(1, Ordering::Release) == 0
+    }
+
+    /// By the thread itself: takes the token of `thread::park`.
+    pub(crate) fn take_token(&self) -> bool {
+        // ORDER: Acquire: pairs with `put_token`.
+        self.token.swap(0, Ordering::Acquire) == 1
+    }
+
+    /// True after the thread has ended and run its destructors.
+    #[inline]
+    pub(crate) fn is_done(&self) -> bool {
+        // ORDER: Acquire: pairs with `finish`: the result and all effects of the thread are visible.
+        self.joiner.load(Ordering::Acquire) == DONE
+    }
+
+    /// Makes `waiter` the one to wake at the thread's end. False: the thread has ended. Only one thread may
+    /// wait.
+    pub(crate) fn set_joiner(&self, waiter: TaskRef) -> bool {
+        let waiter = waiter.into_raw();
+        // ORDER: AcqRel: Release hands the waiter's record to `finish`; Acquire sees the end (as `is_done`).
+        let before = self.joiner.compare_exchange(
+            ptr::null_mut(),
+            waiter,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if before.is_err() {
+            // SAFETY: the pointer was not stored, so the reference is still ours.
+            drop(unsafe { TaskRef::from_raw(waiter) });
+        }
+        before.is_ok()
+    }
+
+    /// By the thread itself, when all of its code has run. Returns the waiter to wake.
+    #[inline]
+    pub(crate) fn finish(&self) -> Option<TaskRef> {
+        // ORDER: AcqRel: Release publishes the thread's effects to `is_done`; Acquire takes over the waiter.
+        let waiter = self.joiner.swap(DONE, Ordering::AcqRel);
+        // SAFETY: a non-null joiner is a reference handed over by `set_joiner`, taken once by this swap.
+        NonNull::new(waiter).map(|waiter| unsafe { TaskRef::from_raw(waiter.as_ptr()) })
+    }
+}
+
+/// A counted reference to a record.
+pub(crate) struct TaskRef(NonNull<Task>);
+
+// SAFETY: the record is `Sync`, and the count is atomic.
+unsafe impl Send for TaskRef {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for TaskRef {}
+
+impl TaskRef {
+    /// Takes over a reference.
+    ///
+    /// # Safety
+    ///
+    /// `task` must be a record, and one counted reference to it must be the caller's to give.
+    #[inline(always)]
+    pub(crate) unsafe fn from_raw(task: *mut Task) -> TaskRef {
+        // SAFETY: a record is never at null.
+        TaskRef(unsafe { NonNull::new_unchecked(task) })
+    }
+
+    /// Makes a new reference.
+    ///
+    /// # Safety
+    ///
+    /// `task` must be a record that somebody holds a reference to.
+    #[inline(always)]
+    pub(crate) unsafe fn acquire(task: *mut Task) -> TaskRef {
+        // ORDER: Relaxed: a new reference is made from an existing one, which keeps the record alive.
+        // SAFETY: the caller vouches for the record.
+        let before = unsafe { (*task).refs.fetch_add(1, Ordering::Relaxed) };
+        if before > u32::MAX / 2 {
+            fatal("brigade: too many references to one thread");
+        }
+        // SAFETY: the reference that was counted above becomes the new value's.
+        unsafe { TaskRef::from_raw(task) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn into_raw(self) -> *mut Task {
+        let task = self.0.as_ptr();
+        std::mem::forget(self);
+        task
+    }
+
+    #[inline(always)]
+    pub(crate) fn as_ptr(&self) -> *mut Task {
+        self.0.as_ptr()
+    }
+}
+
+impl Clone for TaskRef {
+    fn clone(&self) -> TaskRef {
+        // SAFETY: `self` is a reference.
+        unsafe { TaskRef::acquire(self.0.as_ptr()) }
+    }
+}
+
+impl std::ops::Deref for TaskRef {
+    type Target = Task;
+    #[inline(always)]
+    fn deref(&self) -> &Task {
+        // SAFETY: the reference keeps the record alive.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for TaskRef {
+    #[inline]
+    fn drop(&mut self) {
+        // ORDER: Release: all uses of the record happen before it is freed.
+        if self.refs.fetch_sub(1, Ordering::Release) == 1 {
+            // ORDER: Acquire: pairs with the Release of the other references' drops.
+            fence(Ordering::Acquire);
+            // SAFETY: this was the last reference.
+            unsafe { (self.vtable.dealloc)(self.0.as_ptr()) }
+        }
+    }
+}
+
+/// A fresh number for a thread. Never zero, never given twice.
+pub(crate) fn next_ids(count: u64) -> NonZeroU64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    // ORDER: Relaxed: the numbers only need to be different.
+    let first = NEXT.fetch_add(count, Ordering::Relaxed);
+    NonZeroU64::new(first).unwrap_or_else(|| fatal("brigade: thread numbers are exhausted"))
+}
+
+/// Ends the process because an invariant of the runtime is broken.
+#[cold]
+pub(crate) fn fatal(message: &'static str) -> ! {
+    sys::write_stderr(message.as_bytes());
+    sys::write_stderr(b"\n");
+    std::process::abort()
+}
