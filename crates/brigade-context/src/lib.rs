@@ -9,8 +9,19 @@
 //! The order of modules: `prim` < `arch` < `tls` < `stack` < `thread` < the rest. This crate knows no
 //! scheduler.
 
+// Where `arch` has no switch, `support` refuses at once and much of the rest has no caller.
+#![cfg_attr(
+    not(all(
+        target_arch = "x86_64",
+        target_os = "linux",
+        target_env = "gnu",
+        not(target_feature = "crt-static")
+    )),
+    allow(dead_code)
+)]
+
 mod alloc;
-pub mod arch;
+mod arch;
 mod carrier;
 #[cfg(all(
     target_arch = "x86_64",

@@ -241,6 +241,57 @@ pub mod sys {
         if r < 0 { Err(-r as i32) } else { Ok(()) }
     }
 
+    /// Most ranges that [`madvise_each`] passes to the kernel at once.
+    const MOST_RANGES: usize = 64;
+    /// The descriptor that stands for the calling process itself (Linux 6.14).
+    const PIDFD_SELF: isize = -10_000;
+
+    /// `process_madvise(2)` on the calling process: the same advice for many ranges of `len` bytes, one call
+    /// for up to 64.
+    ///
+    /// # Errors
+    /// `Err(errno)` when the kernel refuses; a part of the ranges may be advised then.
+    ///
+    /// # Safety
+    /// As [`madvise`], for every range.
+    pub unsafe fn madvise_each(
+        starts: impl Iterator<Item = usize>,
+        len: usize,
+        advice: i32,
+    ) -> Result<(), i32> {
+        let mut ranges = [[0usize; 2]; MOST_RANGES];
+        let mut starts = starts.peekable();
+        while starts.peek().is_some() {
+            let mut count = 0;
+            for (range, start) in ranges.iter_mut().zip(&mut starts) {
+                *range = [start, len];
+                count += 1;
+            }
+            let mut done = 0;
+            while done < count {
+                let rest = ranges[done..count].as_ptr() as usize;
+                let args = [
+                    PIDFD_SELF as usize,
+                    rest,
+                    count - done,
+                    advice as usize,
+                    0,
+                    0,
+                ];
+                // SAFETY: the ranges are the caller's by contract; the array outlives the call.
+                let bytes = unsafe { syscall(libc::SYS_process_madvise, args) };
+                if bytes < 0 {
+                    return Err(-bytes as i32);
+                }
+                if (bytes as usize) < len {
+                    return Err(libc::EINVAL);
+                }
+                done += bytes as usize / len;
+            }
+        }
+        Ok(())
+    }
+
     const MEMBARRIER_PRIVATE_EXPEDITED: usize = 1 << 3;
     const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
 

@@ -20,6 +20,7 @@ use crate::prim::{RawLock, sys};
 use crate::stack::{self, SizeClass, Slot};
 use crate::{arch, tls::block};
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Slots that may wait for the background thread.
@@ -141,16 +142,20 @@ unsafe fn end_a_thread_on(tp: usize) -> bool {
     // SAFETY: plain old data, filled below.
     let (mut all, mut before): (libc::sigset_t, libc::sigset_t) =
         unsafe { (core::mem::zeroed(), core::mem::zeroed()) };
-    let mut thread: libc::pthread_t = 0;
+    let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
     // SAFETY: all pointers are to locals; the thread is joined. Signals stay out of it: a handler must
     // not run on the dead block.
     unsafe {
         libc::sigfillset(&mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-        let failed =
-            libc::pthread_create(&mut thread, core::ptr::null(), take_over, tp as *mut c_void);
+        let failed = libc::pthread_create(
+            thread.as_mut_ptr(),
+            core::ptr::null(),
+            take_over,
+            tp as *mut c_void,
+        );
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, core::ptr::null_mut());
-        failed == 0 && libc::pthread_join(thread, core::ptr::null_mut()) == 0
+        failed == 0 && libc::pthread_join(thread.assume_init(), core::ptr::null_mut()) == 0
     }
 }
 

@@ -7,12 +7,13 @@
 //!
 //! # Planted faults
 //! For tests, `BRIGADE_PLANT` names faults, separated by commas: `no-fsgsbase`, `shadow-stack`,
-//! `unclassified-word`, `foreign-tls`, `no-guard-install`, `max-map-count=N`. `BRIGADE_TLS_SURPLUS=N` (for
+//! `unclassified-word`, `foreign-tls`, `no-guard-install`, `max-map-count=N`, and `keep-thread-pointer`, with
+//! which the check passes but thread-locals are shared: for tests that prove that tests can fail. `BRIGADE_TLS_SURPLUS=N` (for
 //! users) keeps N bytes of each block free for libraries that are loaded later with initial-exec TLS.
 
 use crate::prim::{RawLock, sys};
 use crate::tls::{self, Fault};
-use crate::{arch, fork, stack, trial};
+use crate::{arch, fork, stack, thread, trial};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use std::fmt;
 
@@ -178,6 +179,9 @@ fn check() -> Outcome {
     // For loading libraries later; where the kernel has none, a load at the same moment may race.
     sys::membarrier_register();
     trial::run()?;
+    if plants.has("keep-thread-pointer") {
+        thread::plant_keep_thread_pointer();
+    }
     fork::install()
         .map_err(|e| Unsupported::new(Kind::Resources, format!("no fork handlers: {e}")))?;
     Ok(Support { facts })

@@ -13,7 +13,18 @@ use crate::arch::{self, Context};
 use crate::keys;
 use crate::stack::Slot;
 use crate::tls::{self, block};
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::io;
+
+/// Test aid: green threads keep the thread pointer of whoever prepares them.
+static KEEP_THREAD_POINTER: AtomicBool = AtomicBool::new(false);
+
+/// Test aid, unsound by intent: from now on all green threads share their maker's thread-locals. A test
+/// that still passes then proves nothing.
+pub(crate) fn plant_keep_thread_pointer() {
+    // ORDER: Relaxed: set before any thread exists.
+    KEEP_THREAD_POINTER.store(true, Ordering::Relaxed);
+}
 
 /// The first function of a green thread; it never returns.
 pub type Entry = unsafe extern "C" fn(arg: *mut ()) -> !;
@@ -32,8 +43,14 @@ pub unsafe fn prepare(slot: &mut Slot, entry: Entry, arg: *mut ()) -> io::Result
     if !slot.built {
         build_slow(slot)?;
     }
+    // ORDER: Relaxed: a test aid, set before any thread exists.
+    let tp = if KEEP_THREAD_POINTER.load(Ordering::Relaxed) {
+        arch::thread_pointer()
+    } else {
+        slot.tp()
+    };
     // SAFETY: the top of the slot's stack is 64-aligned, writable and nobody's.
-    Ok(unsafe { arch::initial_context(slot.top(), slot.tp(), entry, arg) })
+    Ok(unsafe { arch::initial_context(slot.top(), tp, entry, arg) })
 }
 
 #[cold]

@@ -11,17 +11,21 @@ use super::Next;
 use crate::tls::refresh;
 use core::ffi::{c_char, c_int, c_long, c_void};
 
-static OPEN: Next = Next::new(c"dlopen");
-static MOPEN: Next = Next::new(c"dlmopen");
-static CLOSE: Next = Next::new(c"dlclose");
+// SAFETY: the signature of that function in glibc.
+static OPEN: Next<unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void> =
+    unsafe { Next::new(c"dlopen") };
+// SAFETY: the signature of that function in glibc.
+static MOPEN: Next<unsafe extern "C" fn(c_long, *const c_char, c_int) -> *mut c_void> =
+    unsafe { Next::new(c"dlmopen") };
+// SAFETY: the signature of that function in glibc.
+static CLOSE: Next<unsafe extern "C" fn(*mut c_void) -> c_int> = unsafe { Next::new(c"dlclose") };
 
 /// # Safety
 /// As POSIX has it.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn dlopen(file: *const c_char, mode: c_int) -> *mut c_void {
-    type F = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
-    // SAFETY: the caller's contract; the original has this signature.
-    let handle = unsafe { core::mem::transmute::<_, F>(OPEN.get())(file, mode) };
+    // SAFETY: the caller's contract, which is the original's.
+    let handle = unsafe { OPEN.get()(file, mode) };
     if !handle.is_null() {
         refresh::after_load();
     }
@@ -36,9 +40,8 @@ pub(crate) unsafe extern "C" fn dlmopen(
     file: *const c_char,
     mode: c_int,
 ) -> *mut c_void {
-    type F = unsafe extern "C" fn(c_long, *const c_char, c_int) -> *mut c_void;
-    // SAFETY: the caller's contract; the original has this signature.
-    let handle = unsafe { core::mem::transmute::<_, F>(MOPEN.get())(namespace, file, mode) };
+    // SAFETY: the caller's contract, which is the original's.
+    let handle = unsafe { MOPEN.get()(namespace, file, mode) };
     if !handle.is_null() {
         refresh::after_load();
     }
@@ -49,9 +52,8 @@ pub(crate) unsafe extern "C" fn dlmopen(
 /// As POSIX has it.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn dlclose(handle: *mut c_void) -> c_int {
-    type F = unsafe extern "C" fn(*mut c_void) -> c_int;
-    // SAFETY: the caller's contract; the original has this signature.
-    let failed = unsafe { core::mem::transmute::<_, F>(CLOSE.get())(handle) };
+    // SAFETY: the caller's contract, which is the original's.
+    let failed = unsafe { CLOSE.get()(handle) };
     if failed == 0 {
         refresh::after_unload();
     }

@@ -23,35 +23,43 @@ mod ids;
 mod mutex;
 mod threads;
 
-use core::ffi::{CStr, c_void};
+use core::ffi::CStr;
+use core::marker::PhantomData;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// The next definition of a symbol after the executable's.
-pub(crate) struct Next {
+/// The next definition of a symbol after the executable's: a function of type `F`.
+struct Next<F> {
     name: &'static CStr,
     address: AtomicUsize,
+    signature: PhantomData<F>,
 }
 
-impl Next {
-    pub(crate) const fn new(name: &'static CStr) -> Next {
+impl<F: Copy> Next<F> {
+    /// # Safety
+    /// `F` is a function pointer with the signature of the symbol of that name.
+    const unsafe fn new(name: &'static CStr) -> Next<F> {
+        const { assert!(size_of::<F>() == size_of::<usize>()) };
         Next {
             name,
             address: AtomicUsize::new(0),
+            signature: PhantomData,
         }
     }
 
-    /// The address of the original; never null.
+    /// The original.
     #[inline]
-    pub(crate) fn get(&self) -> *const c_void {
+    fn get(&self) -> F {
         // ORDER: Relaxed: the address of a function, nothing is published with it.
-        match self.address.load(Ordering::Relaxed) {
+        let address = match self.address.load(Ordering::Relaxed) {
             0 => self.get_slow(),
-            address => address as *const c_void,
-        }
+            address => address,
+        };
+        // SAFETY: the contract of `new`; the address is not 0.
+        unsafe { core::mem::transmute_copy(&address) }
     }
 
     #[cold]
-    fn get_slow(&self) -> *const c_void {
+    fn get_slow(&self) -> usize {
         // SAFETY: a lookup by a valid C string.
         let address = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
         if address.is_null() {
@@ -63,6 +71,6 @@ impl Next {
         }
         // ORDER: Relaxed: as in `get`; a race stores the same address twice.
         self.address.store(address as usize, Ordering::Relaxed);
-        address
+        address as usize
     }
 }

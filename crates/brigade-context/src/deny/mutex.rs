@@ -12,10 +12,14 @@ use libc::{c_int, clockid_t, pthread_mutex_t, timespec};
 const KIND_OFFSET: usize = 16;
 const PRIO_INHERIT: c_int = 32;
 
-static LOCK: Next = Next::new(c"pthread_mutex_lock");
-static TRYLOCK: Next = Next::new(c"pthread_mutex_trylock");
-static TIMEDLOCK: Next = Next::new(c"pthread_mutex_timedlock");
-static CLOCKLOCK: Next = Next::new(c"pthread_mutex_clocklock");
+// SAFETY: the signature of that function in glibc.
+static LOCK: Next<Lock> = unsafe { Next::new(c"pthread_mutex_lock") };
+// SAFETY: the signature of that function in glibc.
+static TRYLOCK: Next<Lock> = unsafe { Next::new(c"pthread_mutex_trylock") };
+// SAFETY: the signature of that function in glibc.
+static TIMEDLOCK: Next<TimedLock> = unsafe { Next::new(c"pthread_mutex_timedlock") };
+// SAFETY: the signature of that function in glibc.
+static CLOCKLOCK: Next<ClockLock> = unsafe { Next::new(c"pthread_mutex_clocklock") };
 
 type Lock = unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int;
 type TimedLock = unsafe extern "C" fn(*mut pthread_mutex_t, *const timespec) -> c_int;
@@ -44,10 +48,10 @@ fn refuse() -> ! {
 /// As POSIX has it.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: the caller's contract; the original has this signature.
+    // SAFETY: the caller's contract, which is the original's.
     unsafe {
         check(mutex);
-        core::mem::transmute::<_, Lock>(LOCK.get())(mutex)
+        LOCK.get()(mutex)
     }
 }
 
@@ -55,10 +59,10 @@ pub(crate) unsafe extern "C" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) 
 /// As POSIX has it.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: the caller's contract; the original has this signature.
+    // SAFETY: the caller's contract, which is the original's.
     unsafe {
         check(mutex);
-        core::mem::transmute::<_, Lock>(TRYLOCK.get())(mutex)
+        TRYLOCK.get()(mutex)
     }
 }
 
@@ -69,10 +73,10 @@ pub(crate) unsafe extern "C" fn pthread_mutex_timedlock(
     mutex: *mut pthread_mutex_t,
     until: *const timespec,
 ) -> c_int {
-    // SAFETY: the caller's contract; the original has this signature.
+    // SAFETY: the caller's contract, which is the original's.
     unsafe {
         check(mutex);
-        core::mem::transmute::<_, TimedLock>(TIMEDLOCK.get())(mutex, until)
+        TIMEDLOCK.get()(mutex, until)
     }
 }
 
@@ -84,9 +88,9 @@ pub(crate) unsafe extern "C" fn pthread_mutex_clocklock(
     clock: clockid_t,
     until: *const timespec,
 ) -> c_int {
-    // SAFETY: the caller's contract; the original has this signature.
+    // SAFETY: the caller's contract, which is the original's.
     unsafe {
         check(mutex);
-        core::mem::transmute::<_, ClockLock>(CLOCKLOCK.get())(mutex, clock, until)
+        CLOCKLOCK.get()(mutex, clock, until)
     }
 }

@@ -13,17 +13,38 @@ unsafe extern "C" {
     fn __pthread_key_create(key: *mut pthread_key_t, dtor: Option<KeyDtor>) -> c_int;
 }
 
-static KEY_DELETE: Next = Next::new(c"pthread_key_delete");
-static EXIT: Next = Next::new(c"pthread_exit");
-static CANCEL: Next = Next::new(c"pthread_cancel");
-static JOIN: Next = Next::new(c"pthread_join");
-static DETACH: Next = Next::new(c"pthread_detach");
-static GETATTR: Next = Next::new(c"pthread_getattr_np");
-static GETAFFINITY: Next = Next::new(c"pthread_getaffinity_np");
-static SETAFFINITY: Next = Next::new(c"pthread_setaffinity_np");
-static GETSCHEDPARAM: Next = Next::new(c"pthread_getschedparam");
-static SETSCHEDPARAM: Next = Next::new(c"pthread_setschedparam");
-static GETCPUCLOCKID: Next = Next::new(c"pthread_getcpuclockid");
+// SAFETY: the signature of that function in glibc.
+static KEY_DELETE: Next<unsafe extern "C" fn(pthread_key_t) -> c_int> =
+    unsafe { Next::new(c"pthread_key_delete") };
+// SAFETY: the signature of that function in glibc.
+static EXIT: Next<unsafe extern "C" fn(*mut c_void) -> !> = unsafe { Next::new(c"pthread_exit") };
+// SAFETY: the signature of that function in glibc.
+static CANCEL: Next<unsafe extern "C" fn(pthread_t) -> c_int> =
+    unsafe { Next::new(c"pthread_cancel") };
+// SAFETY: the signature of that function in glibc.
+static JOIN: Next<unsafe extern "C" fn(pthread_t, *mut *mut c_void) -> c_int> =
+    unsafe { Next::new(c"pthread_join") };
+// SAFETY: the signature of that function in glibc.
+static DETACH: Next<unsafe extern "C" fn(pthread_t) -> c_int> =
+    unsafe { Next::new(c"pthread_detach") };
+// SAFETY: the signature of that function in glibc.
+static GETATTR: Next<unsafe extern "C" fn(pthread_t, *mut pthread_attr_t) -> c_int> =
+    unsafe { Next::new(c"pthread_getattr_np") };
+// SAFETY: the signature of that function in glibc.
+static GETAFFINITY: Next<unsafe extern "C" fn(pthread_t, usize, *mut cpu_set_t) -> c_int> =
+    unsafe { Next::new(c"pthread_getaffinity_np") };
+// SAFETY: the signature of that function in glibc.
+static SETAFFINITY: Next<unsafe extern "C" fn(pthread_t, usize, *const cpu_set_t) -> c_int> =
+    unsafe { Next::new(c"pthread_setaffinity_np") };
+// SAFETY: the signature of that function in glibc.
+static GETSCHEDPARAM: Next<unsafe extern "C" fn(pthread_t, *mut c_int, *mut sched_param) -> c_int> =
+    unsafe { Next::new(c"pthread_getschedparam") };
+// SAFETY: the signature of that function in glibc.
+static SETSCHEDPARAM: Next<unsafe extern "C" fn(pthread_t, c_int, *const sched_param) -> c_int> =
+    unsafe { Next::new(c"pthread_setschedparam") };
+// SAFETY: the signature of that function in glibc.
+static GETCPUCLOCKID: Next<unsafe extern "C" fn(pthread_t, *mut clockid_t) -> c_int> =
+    unsafe { Next::new(c"pthread_getcpuclockid") };
 
 /// The stack of the green thread that `thread` names: lowest and one past the highest address.
 #[inline]
@@ -75,65 +96,60 @@ pub(crate) unsafe extern "C" fn pthread_key_create(
 /// As POSIX has it.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pthread_key_delete(key: pthread_key_t) -> c_int {
-    type F = unsafe extern "C" fn(pthread_key_t) -> c_int;
     // First: afterwards the number may already be another thread's new key.
     keys::note(key, None);
-    // SAFETY: the caller's contract; the original has this signature.
-    unsafe { core::mem::transmute::<_, F>(KEY_DELETE.get())(key) }
+    // SAFETY: the caller's contract, which is the original's.
+    unsafe { KEY_DELETE.get()(key) }
 }
 
 /// # Safety
 /// As POSIX has it.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pthread_exit(value: *mut c_void) -> ! {
-    type F = unsafe extern "C" fn(*mut c_void) -> !;
     if on_green() {
         die(format_args!(
             "called pthread_exit, which would end the kernel thread under it\n\
              return from the thread's closure instead"
         ));
     }
-    // SAFETY: the caller's contract; the original has this signature.
-    unsafe { core::mem::transmute::<_, F>(EXIT.get())(value) }
+    // SAFETY: the caller's contract, which is the original's.
+    unsafe { EXIT.get()(value) }
 }
 
 /// # Safety
 /// As POSIX has it.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pthread_cancel(thread: pthread_t) -> c_int {
-    type F = unsafe extern "C" fn(pthread_t) -> c_int;
     if is_green(thread) {
         die(format_args!(
             "called pthread_cancel for a green thread, which cannot be cancelled\n\
              tell the thread to end by a flag or a channel"
         ));
     }
-    // SAFETY: the caller's contract; the original has this signature.
-    unsafe { core::mem::transmute::<_, F>(CANCEL.get())(thread) }
+    // SAFETY: the caller's contract, which is the original's.
+    unsafe { CANCEL.get()(thread) }
 }
 
 /// # Safety
 /// As POSIX has it.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
-    type F = unsafe extern "C" fn(pthread_t, *mut *mut c_void) -> c_int;
     if is_green(thread) {
         return libc::EINVAL;
     }
-    // SAFETY: the caller's contract; the original has this signature.
-    unsafe { core::mem::transmute::<_, F>(JOIN.get())(thread, value) }
+    // SAFETY: the caller's contract, which is the original's.
+    unsafe { JOIN.get()(thread, value) }
 }
 
 /// # Safety
 /// As POSIX has it.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pthread_detach(thread: pthread_t) -> c_int {
-    type F = unsafe extern "C" fn(pthread_t) -> c_int;
     if is_green(thread) {
         return libc::EINVAL;
     }
-    // SAFETY: the caller's contract; the original has this signature.
-    unsafe { core::mem::transmute::<_, F>(DETACH.get())(thread) }
+    // SAFETY: the caller's contract, which is the original's.
+    unsafe { DETACH.get()(thread) }
 }
 
 /// For a green thread: its true stack and guard.
@@ -145,10 +161,9 @@ pub(crate) unsafe extern "C" fn pthread_getattr_np(
     thread: pthread_t,
     attr: *mut pthread_attr_t,
 ) -> c_int {
-    type F = unsafe extern "C" fn(pthread_t, *mut pthread_attr_t) -> c_int;
     let Some((low, end)) = green_stack(thread) else {
-        // SAFETY: the caller's contract; the original has this signature.
-        return unsafe { core::mem::transmute::<_, F>(GETATTR.get())(thread, attr) };
+        // SAFETY: the caller's contract, which is the original's.
+        return unsafe { GETATTR.get()(thread, attr) };
     };
     // SAFETY: the caller's contract: `attr` is writable, and not initialised yet.
     unsafe {
@@ -171,12 +186,11 @@ pub(crate) unsafe extern "C" fn pthread_getaffinity_np(
     size: usize,
     set: *mut cpu_set_t,
 ) -> c_int {
-    type F = unsafe extern "C" fn(pthread_t, usize, *mut cpu_set_t) -> c_int;
     let Some(thread) = kernel_thread(thread) else {
         return libc::ESRCH;
     };
-    // SAFETY: the caller's contract; the original has this signature.
-    unsafe { core::mem::transmute::<_, F>(GETAFFINITY.get())(thread, size, set) }
+    // SAFETY: the caller's contract, which is the original's.
+    unsafe { GETAFFINITY.get()(thread, size, set) }
 }
 
 /// # Safety
@@ -187,12 +201,11 @@ pub(crate) unsafe extern "C" fn pthread_setaffinity_np(
     size: usize,
     set: *const cpu_set_t,
 ) -> c_int {
-    type F = unsafe extern "C" fn(pthread_t, usize, *const cpu_set_t) -> c_int;
     let Some(thread) = kernel_thread(thread) else {
         return libc::ESRCH;
     };
-    // SAFETY: the caller's contract; the original has this signature.
-    unsafe { core::mem::transmute::<_, F>(SETAFFINITY.get())(thread, size, set) }
+    // SAFETY: the caller's contract, which is the original's.
+    unsafe { SETAFFINITY.get()(thread, size, set) }
 }
 
 /// # Safety
@@ -203,12 +216,11 @@ pub(crate) unsafe extern "C" fn pthread_getschedparam(
     policy: *mut c_int,
     param: *mut sched_param,
 ) -> c_int {
-    type F = unsafe extern "C" fn(pthread_t, *mut c_int, *mut sched_param) -> c_int;
     let Some(thread) = kernel_thread(thread) else {
         return libc::ESRCH;
     };
-    // SAFETY: the caller's contract; the original has this signature.
-    unsafe { core::mem::transmute::<_, F>(GETSCHEDPARAM.get())(thread, policy, param) }
+    // SAFETY: the caller's contract, which is the original's.
+    unsafe { GETSCHEDPARAM.get()(thread, policy, param) }
 }
 
 /// # Safety
@@ -219,12 +231,11 @@ pub(crate) unsafe extern "C" fn pthread_setschedparam(
     policy: c_int,
     param: *const sched_param,
 ) -> c_int {
-    type F = unsafe extern "C" fn(pthread_t, c_int, *const sched_param) -> c_int;
     let Some(thread) = kernel_thread(thread) else {
         return libc::ESRCH;
     };
-    // SAFETY: the caller's contract; the original has this signature.
-    unsafe { core::mem::transmute::<_, F>(SETSCHEDPARAM.get())(thread, policy, param) }
+    // SAFETY: the caller's contract, which is the original's.
+    unsafe { SETSCHEDPARAM.get()(thread, policy, param) }
 }
 
 /// # Safety
@@ -234,10 +245,9 @@ pub(crate) unsafe extern "C" fn pthread_getcpuclockid(
     thread: pthread_t,
     clock: *mut clockid_t,
 ) -> c_int {
-    type F = unsafe extern "C" fn(pthread_t, *mut clockid_t) -> c_int;
     let Some(thread) = kernel_thread(thread) else {
         return libc::ESRCH;
     };
-    // SAFETY: the caller's contract; the original has this signature.
-    unsafe { core::mem::transmute::<_, F>(GETCPUCLOCKID.get())(thread, clock) }
+    // SAFETY: the caller's contract, which is the original's.
+    unsafe { GETCPUCLOCKID.get()(thread, clock) }
 }

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //!   base                                                          base + size
-//!   | guard 4 KiB | stack, grows down ........ | TLS | descriptor | colour |
-//!                 limit                      top     tp
+//!   | guard 4 KiB | stack, grows down ................ | TLS | descriptor |
+//!                 limit                            top    tp
 //! ```
 //!
 //! The size is a power of two and the base is a multiple of it. The thread descriptor is at the very
@@ -22,7 +22,8 @@
 //!
 //! Orderings: `reserved` and `mapped` are counters; the class lock orders everything else.
 //!
-//! Rejected: exact sizes (slots could not be found from an address), unmapping slots (a `munmap` per
+//! Rejected: shifting the descriptor from slot to slot so that they spread over the cache's sets (a ring of
+//! 1000 threads switches in the time of a ring of 2, 13 ns against 9, without); exact sizes (slots could not be found from an address), unmapping slots (a `munmap` per
 //! thread costs more than the thread), a lock-free pool (processors keep their own slots in batches).
 
 mod guard;
@@ -47,6 +48,9 @@ pub const MAX_STACK_SIZE: usize = 1 << 30;
 pub(crate) const GUARD_BYTES: usize = 4096;
 /// What a stack has at least, besides guard and TLS block.
 const MIN_USABLE_BYTES: usize = 6 * 1024;
+
+/// More slots than any address space has; keeps the counters from overflowing.
+const MOST_AT_ONCE: usize = 1 << 40;
 
 const SMALLEST: u32 = MIN_STACK_SIZE.trailing_zeros();
 const CLASSES: usize = (MAX_STACK_SIZE.trailing_zeros() - SMALLEST + 1) as usize;
@@ -196,6 +200,9 @@ static SHELVES: [Shelf; CLASSES] = [const {
 /// overcommit, `vm.max_map_count`, or memory. Nothing stays reserved then.
 #[inline]
 pub fn reserve(class: SizeClass, n: usize) -> io::Result<()> {
+    if n > MOST_AT_ONCE {
+        return Err(limits::Refusal::TooManySlots.into_error(class.slot_bytes()));
+    }
     let shelf = class.shelf();
     // ORDER: Relaxed: counters only; slots themselves are handed over under the stock lock.
     let reserved = shelf.reserved.fetch_add(n, Ordering::Relaxed) + n;
@@ -288,7 +295,7 @@ pub fn acquire(class: SizeClass, out: &mut Vec<Slot>, max: usize) -> io::Result<
         return Ok(());
     };
     if let Err(refusal) = guard::install(range.clone(), class.slot_bytes()) {
-        region::waste(region, range);
+        put_back(class, region, range);
         return Err(refusal.into_error(class.slot_bytes()));
     }
     out.extend(region::slots(region, range, class));
@@ -310,6 +317,20 @@ fn take_fresh(stock: &mut Stock, class: SizeClass, max: usize) -> Option<(usize,
     }
     region::set_used(region, range.end);
     Some((region, range))
+}
+
+/// Returns addresses whose guard was refused, for a later try.
+#[cold]
+fn put_back(class: SizeClass, region: usize, range: Range<usize>) {
+    let mut stock = class.shelf().stock.lock();
+    // Without room in the list the addresses are lost, not the memory: nothing was touched.
+    if stock.fresh.try_reserve(1).is_ok() {
+        stock.fresh.push(Fresh {
+            region,
+            next: range.start,
+            end: range.end,
+        });
+    }
 }
 
 /// Gives slots back to the pool of their class.

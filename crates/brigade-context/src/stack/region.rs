@@ -125,12 +125,10 @@ fn map_raw(bytes: usize) -> Option<usize> {
 
 /// Notes that slots below `end` of the region may exist from now on.
 pub(super) fn set_used(region: usize, end: usize) {
+    // A maximum: addresses that were put back come again.
     // ORDER: Release pairs with the Acquire loads of `used` in `find` and `each_used_block`.
-    TABLE[region].used.store(end, Ordering::Release);
+    TABLE[region].used.fetch_max(end, Ordering::Release);
 }
-
-/// Slots whose guard was refused are never handed out again.
-pub(super) fn waste(_region: usize, _range: Range<usize>) {}
 
 /// The slots of `range`, which lies in the region.
 pub(super) fn slots(
@@ -148,7 +146,7 @@ pub(super) fn slots(
     range.step_by(size).map(move |low| {
         let index = first + ((low - base) / size) as u32;
         Slot {
-            tp: thread_pointer(low, size, index),
+            tp: thread_pointer(low, size),
             index,
             class,
             built: false,
@@ -157,7 +155,7 @@ pub(super) fn slots(
 }
 
 /// Where the thread pointer of a slot lies.
-fn thread_pointer(low: usize, size: usize, _index: u32) -> usize {
+fn thread_pointer(low: usize, size: usize) -> usize {
     low + size - tls::template().above
 }
 
@@ -197,15 +195,14 @@ pub(crate) fn each_used_block(mut f: impl FnMut(usize)) {
     let count = COUNT.load(Ordering::Acquire);
     for entry in &TABLE[..count] {
         // ORDER: Relaxed: constant since `map` published the entry.
-        let (base, size, first) = (
+        let (base, size) = (
             entry.base.load(Ordering::Relaxed),
             entry.slot_bytes.load(Ordering::Relaxed),
-            entry.first_index.load(Ordering::Relaxed),
         );
         // ORDER: Acquire pairs with the Release store in `set_used`.
         let used = entry.used.load(Ordering::Acquire);
-        for (i, low) in (base..used).step_by(size).enumerate() {
-            f(thread_pointer(low, size, first + i as u32));
+        for low in (base..used).step_by(size) {
+            f(thread_pointer(low, size));
         }
     }
 }

@@ -16,6 +16,7 @@
 use crate::arch;
 use crate::prim::sys;
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::io;
 
@@ -187,7 +188,7 @@ fn start(photo: &mut Photo) -> io::Result<libc::pthread_t> {
             core::mem::zeroed(),
         )
     };
-    let mut thread: libc::pthread_t = 0;
+    let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
     // SAFETY: all pointers are to locals or to `photo`, which outlives the thread (it is joined);
     // the region is the photo's own and large enough for a thread.
     let failed = unsafe {
@@ -197,7 +198,12 @@ fn start(photo: &mut Photo) -> io::Result<libc::pthread_t> {
         let mut r =
             libc::pthread_attr_setstack(&mut attr, photo.region as *mut c_void, photo.region_bytes);
         if r == 0 {
-            r = libc::pthread_create(&mut thread, &attr, raw_entry, (&raw mut *photo).cast());
+            r = libc::pthread_create(
+                thread.as_mut_ptr(),
+                &attr,
+                raw_entry,
+                (&raw mut *photo).cast(),
+            );
         }
         libc::pthread_attr_destroy(&mut attr);
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, core::ptr::null_mut());
@@ -206,7 +212,8 @@ fn start(photo: &mut Photo) -> io::Result<libc::pthread_t> {
     if failed != 0 {
         return Err(io::Error::from_raw_os_error(failed));
     }
-    Ok(thread)
+    // SAFETY: pthread_create succeeded, so it has written the handle.
+    Ok(unsafe { thread.assume_init() })
 }
 
 fn wait_for(word: &AtomicU32) {
@@ -355,8 +362,8 @@ fn try_key(photo: &mut Photo) {
         });
         value = seen.get().and_then(|words| {
             words.iter().copied().find(|offset| {
-                // SAFETY: `changes` only notes words of this thread's block.
                 let word = photo.tp.wrapping_add_signed(*offset) as *const usize;
+                // SAFETY: `changes` only notes words of this thread's block.
                 unsafe { word.read_volatile() == KEY_MARK }
             })
         });
