@@ -26,7 +26,11 @@ fn main() {
 
 /// Compiles and links one source file into the shared library `built`.
 fn build(source: &str, built: &PathBuf, cpp: bool) {
-    let compiler = cc::Build::new().cpp(cpp).pic(true).warnings(true).get_compiler();
+    let compiler = cc::Build::new()
+        .cpp(cpp)
+        .pic(true)
+        .warnings(true)
+        .get_compiler();
     let status = compiler
         .to_command()
         .arg("-shared")

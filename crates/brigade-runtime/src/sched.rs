@@ -717,6 +717,7 @@ pub(crate) fn adopt(carrier: &Carrier, p: &Proc) {
     p.set_owner(ptr::from_ref(carrier).cast_mut());
     p.set_running(true);
     carrier.handoff.take_up();
+    shared_of(carrier).rouse_monitor();
 }
 
 fn adopt_assigned(carrier: &Carrier) {
@@ -797,9 +798,6 @@ fn resume_processor(shared: &Shared, p: &Proc, searching: bool) {
     match unsafe { p.owner().as_ref() } {
         Some(carrier) => carrier.assign(p, searching),
         None => start_carrier(shared, p, searching),
-    }
-    if shared.model == Model::ManyToMany {
-        shared.rouse_monitor();
     }
 }
 

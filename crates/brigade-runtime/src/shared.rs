@@ -219,7 +219,7 @@ impl Shared {
     pub(crate) fn rouse_monitor(&self) {
         // ORDER: SeqCst: the caller set its processor running before; the monitor sets the word to 0 before it
         // looks at the processors for the last time.
-        if self.monitor_word.load(Ordering::SeqCst) == 0 {
+        if self.model == Model::ManyToMany && self.monitor_word.load(Ordering::SeqCst) == 0 {
             self.wake_monitor();
         }
     }

@@ -19,7 +19,10 @@ fn blocks_stay_intact_under_migration_and_cross_thread_frees() {
 fn a_parked_thread_keeps_no_malloc_cache() {
     let ended = child::run("a_parked_thread_keeps_no_malloc_cache", &[], || {
         let growth = allocation::growth_per_parked_thread(PARKED, memory::allocated_bytes);
-        assert!(growth <= HEAP_BYTES_MAX, "each parked thread holds {growth} bytes of the heap");
+        assert!(
+            growth <= HEAP_BYTES_MAX,
+            "each parked thread holds {growth} bytes of the heap"
+        );
     });
     ended.assert_success();
 }

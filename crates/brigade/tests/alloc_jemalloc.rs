@@ -6,7 +6,8 @@ use brigade::alloc::CarrierAlloc;
 use common::{allocation, child, memory};
 
 #[global_allocator]
-static ALLOCATOR: CarrierAlloc<tikv_jemallocator::Jemalloc> = CarrierAlloc::new(tikv_jemallocator::Jemalloc);
+static ALLOCATOR: CarrierAlloc<tikv_jemallocator::Jemalloc> =
+    CarrierAlloc::new(tikv_jemallocator::Jemalloc);
 
 const PARKED: usize = 5000;
 
@@ -21,10 +22,17 @@ fn blocks_stay_intact_under_migration_and_cross_thread_frees() {
 
 #[test]
 fn a_parked_thread_keeps_no_cache_of_the_allocator() {
-    let ended = child::run("a_parked_thread_keeps_no_cache_of_the_allocator", &[], || {
-        let growth = allocation::growth_per_parked_thread(PARKED, memory::resident_bytes);
-        assert!(growth <= RESIDENT_BYTES_MAX, "each parked thread keeps {growth} bytes resident");
-    });
+    let ended = child::run(
+        "a_parked_thread_keeps_no_cache_of_the_allocator",
+        &[],
+        || {
+            let growth = allocation::growth_per_parked_thread(PARKED, memory::resident_bytes);
+            assert!(
+                growth <= RESIDENT_BYTES_MAX,
+                "each parked thread keeps {growth} bytes resident"
+            );
+        },
+    );
     ended.assert_success();
 }
 
@@ -34,7 +42,10 @@ fn zeroed_and_grown_blocks_go_through_the_wrapper_intact() {
         let mut grown = vec![0_u8; 4096];
         for round in 0..20 {
             common::hop();
-            assert!(grown.iter().all(|&byte| byte == 0), "a zeroed block was not zero");
+            assert!(
+                grown.iter().all(|&byte| byte == 0),
+                "a zeroed block was not zero"
+            );
             grown.resize(4096 + index * 16 + round * 512, 0);
         }
         let aligned = Box::new(Aligned([index as u8; 256]));

@@ -25,7 +25,9 @@ fn blocking_on_a_kernel_thread_is_a_plain_call() {
 fn a_panic_goes_through_blocking() {
     on_each_model(|runtime| {
         runtime.run(|| {
-            let result = std::panic::catch_unwind(|| brigade::blocking(|| std::panic::resume_unwind(Box::new(4))));
+            let result = std::panic::catch_unwind(|| {
+                brigade::blocking(|| std::panic::resume_unwind(Box::new(4)))
+            });
             let payload: Box<dyn std::any::Any + Send> = match result {
                 Ok(()) => panic!("the panic was swallowed"),
                 Err(payload) => payload,

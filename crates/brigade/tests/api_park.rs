@@ -66,10 +66,15 @@ fn an_unpark_wakes_a_parked_thread_from_everywhere() {
         for _ in 0..20 {
             check_wake(runtime, wake);
             check_wake(runtime, |released, target| {
-                std::thread::spawn(move || wake(released, target)).join().expect("no panic");
+                std::thread::spawn(move || wake(released, target))
+                    .join()
+                    .expect("no panic");
             });
             check_wake(runtime, |released, target| {
-                runtime.spawn(move || wake(released, target)).join().expect("no panic");
+                runtime
+                    .spawn(move || wake(released, target))
+                    .join()
+                    .expect("no panic");
             });
         }
     });
@@ -150,7 +155,9 @@ fn sleeps_last_at_least_as_long_as_asked_for() {
                 })
             })
             .collect();
-        handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
+        handles
+            .into_iter()
+            .for_each(|handle| handle.join().expect("no panic"));
     });
 }
 

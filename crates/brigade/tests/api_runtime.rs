@@ -39,12 +39,18 @@ fn run_passes_a_panic_on_with_its_payload() {
 fn run_leaves_the_calling_kernel_thread() {
     let outside = gettid();
     let inside = brigade::run(gettid);
-    assert_ne!(outside, inside, "the closure ran on the caller's kernel thread");
+    assert_ne!(
+        outside, inside,
+        "the closure ran on the caller's kernel thread"
+    );
 }
 
 #[test]
 fn run_inside_a_green_thread_runs_the_closure() {
-    assert_eq!(brigade::run(|| brigade::run(|| brigade::run(|| 3) + 1) + 1), 5);
+    assert_eq!(
+        brigade::run(|| brigade::run(|| brigade::run(|| 3) + 1) + 1),
+        5
+    );
     on_each_model(|runtime| assert_eq!(runtime.run(|| brigade::run(|| 3) + 1), 4));
 }
 
@@ -52,7 +58,10 @@ fn run_inside_a_green_thread_runs_the_closure() {
 fn a_runtime_built_inside_a_green_thread_works_or_says_why_not() {
     on_each_model(|runtime| {
         runtime.run(|| match Builder::new().workers(1).build() {
-            Ok(inner) => assert_eq!(inner.run(|| thread::spawn(|| 5).join().expect("no panic")), 5),
+            Ok(inner) => assert_eq!(
+                inner.run(|| thread::spawn(|| 5).join().expect("no panic")),
+                5
+            ),
             Err(error) => assert!(error.to_string().contains("green thread"), "{error}"),
         });
     });
@@ -81,14 +90,20 @@ fn two_runtimes_work_side_by_side_and_wake_each_others_threads() {
 
 #[test]
 fn zero_workers_are_an_invalid_input() {
-    let error = Builder::new().workers(0).build().expect_err("nothing could run");
+    let error = Builder::new()
+        .workers(0)
+        .build()
+        .expect_err("nothing could run");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("worker"), "{error}");
 }
 
 #[test]
 fn zero_carriers_are_an_invalid_input() {
-    let error = Builder::new().max_carriers(0).build().expect_err("nothing could run");
+    let error = Builder::new()
+        .max_carriers(0)
+        .build()
+        .expect_err("nothing could run");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("carrier"), "{error}");
 }
@@ -98,7 +113,10 @@ fn the_model_asked_for_is_the_one_that_is_active() {
     for model in MODELS {
         let runtime = Builder::new().model(model).build().expect("a runtime");
         assert_eq!(runtime.model(), model);
-        assert_eq!(runtime.run(|| thread::spawn(|| 2).join().expect("no panic")), 2);
+        assert_eq!(
+            runtime.run(|| thread::spawn(|| 2).join().expect("no panic")),
+            2
+        );
     }
 }
 
@@ -134,8 +152,10 @@ fn under_one_to_one_each_thread_has_a_kernel_thread() {
                 })
             })
             .collect();
-        let ids: std::collections::HashSet<_> =
-            handles.into_iter().map(|handle| handle.join().expect("no panic")).collect();
+        let ids: std::collections::HashSet<_> = handles
+            .into_iter()
+            .map(|handle| handle.join().expect("no panic"))
+            .collect();
         assert_eq!(ids.len(), 20);
     });
 }
@@ -145,10 +165,22 @@ fn a_handle_spawns_from_anywhere() {
     on_each_model(|runtime| {
         let handle = runtime.handle();
         let cloned = handle.clone();
-        let kernel_thread =
-            std::thread::spawn(move || cloned.spawn(|| thread::spawn(|| 4).join().expect("no panic")).join());
-        assert_eq!(kernel_thread.join().expect("no panic").expect("no panic"), 4);
-        assert_eq!(handle.spawn(|| Handle::current().spawn(|| 6).join().expect("no panic")).join().expect("no panic"), 6);
+        let kernel_thread = std::thread::spawn(move || {
+            cloned
+                .spawn(|| thread::spawn(|| 4).join().expect("no panic"))
+                .join()
+        });
+        assert_eq!(
+            kernel_thread.join().expect("no panic").expect("no panic"),
+            4
+        );
+        assert_eq!(
+            handle
+                .spawn(|| Handle::current().spawn(|| 6).join().expect("no panic"))
+                .join()
+                .expect("no panic"),
+            6
+        );
     });
 }
 
@@ -157,7 +189,9 @@ fn metrics_count_what_happened() {
     on_each_model(|runtime| {
         let before = runtime.metrics();
         let handles: Vec<_> = (0..100).map(|_| runtime.spawn(thread::yield_now)).collect();
-        handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
+        handles
+            .into_iter()
+            .for_each(|handle| handle.join().expect("no panic"));
         let after = runtime.metrics();
         assert_eq!(after.spawned - before.spawned, 100);
         // A thread counts as finished a moment after its joiner was woken.
@@ -173,7 +207,9 @@ fn shutdown_succeeds_when_all_threads_have_finished() {
     for model in MODELS {
         let runtime = Builder::new().model(model).build().expect("a runtime");
         let handle = runtime.spawn(|| 3);
-        runtime.shutdown_timeout(LONG).unwrap_or_else(|error| panic!("{model:?}: {error:?}"));
+        runtime
+            .shutdown_timeout(LONG)
+            .unwrap_or_else(|error| panic!("{model:?}: {error:?}"));
         assert_eq!(handle.join().expect("no panic"), 3);
     }
 }
@@ -193,7 +229,9 @@ fn shutdown_waits_for_threads_that_still_run() {
                 done.up();
             });
         }
-        runtime.shutdown_timeout(LONG).unwrap_or_else(|error| panic!("{model:?}: {error:?}"));
+        runtime
+            .shutdown_timeout(LONG)
+            .unwrap_or_else(|error| panic!("{model:?}: {error:?}"));
         assert_eq!(done.get(), 50, "{model:?}");
     }
 }
@@ -209,7 +247,10 @@ fn shutdown_gives_up_on_a_thread_that_never_ends() {
                 }
             }));
             let error = runtime.shutdown_timeout(Duration::from_millis(50)).err();
-            assert!(error.is_some(), "{model:?}: a thread that never ends was said to have ended");
+            assert!(
+                error.is_some(),
+                "{model:?}: a thread that never ends was said to have ended"
+            );
         }
     });
     ended.assert_success();
@@ -217,23 +258,34 @@ fn shutdown_gives_up_on_a_thread_that_never_ends() {
 
 #[test]
 fn shutdown_ends_the_kernel_threads_of_the_runtime() {
-    let ended = child::run("shutdown_ends_the_kernel_threads_of_the_runtime", &[], || {
-        brigade::run(|| ());
-        let run_and_shut_down = || {
-            let runtime = Builder::new().workers(4).build().expect("a runtime");
-            let handles: Vec<_> = (0..20).map(|_| runtime.spawn(thread::yield_now)).collect();
-            handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
-            runtime.shutdown_timeout(LONG).unwrap_or_else(|error| panic!("{error:?}"));
-        };
-        run_and_shut_down();
-        let before = common::memory::kernel_threads();
-        for _ in 0..20 {
+    let ended = child::run(
+        "shutdown_ends_the_kernel_threads_of_the_runtime",
+        &[],
+        || {
+            brigade::run(|| ());
+            let run_and_shut_down = || {
+                let runtime = Builder::new().workers(4).build().expect("a runtime");
+                let handles: Vec<_> = (0..20).map(|_| runtime.spawn(thread::yield_now)).collect();
+                handles
+                    .into_iter()
+                    .for_each(|handle| handle.join().expect("no panic"));
+                runtime
+                    .shutdown_timeout(LONG)
+                    .unwrap_or_else(|error| panic!("{error:?}"));
+            };
             run_and_shut_down();
-        }
-        let after = common::memory::kernel_threads();
-        // A kernel thread leaves /proc a moment after it was joined.
-        assert!(after < before + 4, "kernel threads went from {before} to {after}");
-    });
+            let before = common::memory::kernel_threads();
+            for _ in 0..20 {
+                run_and_shut_down();
+            }
+            let after = common::memory::kernel_threads();
+            // A kernel thread leaves /proc a moment after it was joined.
+            assert!(
+                after < before + 4,
+                "kernel threads went from {before} to {after}"
+            );
+        },
+    );
     ended.assert_success();
 }
 
@@ -254,7 +306,9 @@ fn handles_outlive_their_runtime() {
     let handle = runtime.spawn(|| 5);
     let of_thread = handle.thread().clone();
     let of_runtime = runtime.handle();
-    runtime.shutdown_timeout(LONG).unwrap_or_else(|error| panic!("{error:?}"));
+    runtime
+        .shutdown_timeout(LONG)
+        .unwrap_or_else(|error| panic!("{error:?}"));
     of_thread.unpark();
     assert!(handle.is_finished());
     assert_eq!(handle.join().expect("no panic"), 5);
@@ -264,22 +318,36 @@ fn handles_outlive_their_runtime() {
 #[test]
 fn many_workers_on_few_processors_work() {
     let runtime = Builder::new().workers(32).build().expect("a runtime");
-    let handles: Vec<_> = (0..1000).map(|number| runtime.spawn(move || number)).collect();
-    let sum: usize = handles.into_iter().map(|handle| handle.join().expect("no panic")).sum();
+    let handles: Vec<_> = (0..1000)
+        .map(|number| runtime.spawn(move || number))
+        .collect();
+    let sum: usize = handles
+        .into_iter()
+        .map(|handle| handle.join().expect("no panic"))
+        .sum();
     assert_eq!(sum, 999 * 1000 / 2);
 }
 
 #[test]
 fn available_parallelism_agrees_with_std() {
     let of_std = std::thread::available_parallelism().expect("the kernel answers");
-    assert_eq!(thread::available_parallelism().expect("the kernel answers"), of_std);
-    assert_eq!(brigade::run(thread::available_parallelism).expect("the kernel answers"), of_std);
+    assert_eq!(
+        thread::available_parallelism().expect("the kernel answers"),
+        of_std
+    );
+    assert_eq!(
+        brigade::run(thread::available_parallelism).expect("the kernel answers"),
+        of_std
+    );
 }
 
 #[test]
 fn the_machine_says_what_it_supports() {
     let support = brigade::doctor::support();
-    assert!(support.model == Model::ManyToMany || support.reason.is_some(), "{support:?}");
+    assert!(
+        support.model == Model::ManyToMany || support.reason.is_some(),
+        "{support:?}"
+    );
     assert!(support.facts.iter().all(|fact| !fact.name.is_empty()));
 }
 

@@ -78,7 +78,11 @@ fn a_scope_panics_when_a_thread_that_nobody_joined_panicked() {
                 });
             }));
             assert!(result.is_err());
-            assert_eq!(done.get(), 1, "the scope did not wait for the thread that went well");
+            assert_eq!(
+                done.get(),
+                1,
+                "the scope did not wait for the thread that went well"
+            );
         });
     });
 }
@@ -88,8 +92,13 @@ fn a_panic_that_was_joined_does_not_make_the_scope_panic() {
     on_each_model(|runtime| {
         runtime.run(|| {
             thread::scope(|scope| {
-                let payload = scope.spawn(|| std::panic::resume_unwind(Box::new(9))).join();
-                assert_eq!(payload.expect_err("the thread panics").downcast_ref(), Some(&9));
+                let payload = scope
+                    .spawn(|| std::panic::resume_unwind(Box::new(9)))
+                    .join();
+                assert_eq!(
+                    payload.expect_err("the thread panics").downcast_ref(),
+                    Some(&9)
+                );
             });
         });
     });
@@ -111,7 +120,10 @@ fn a_panic_of_the_scopes_own_closure_waits_for_its_threads() {
                     std::panic::resume_unwind(Box::new("own"));
                 });
             }));
-            assert_eq!(result.expect_err("the closure panics").downcast_ref(), Some(&"own"));
+            assert_eq!(
+                result.expect_err("the closure panics").downcast_ref(),
+                Some(&"own")
+            );
             assert_eq!(done.get(), 1);
         });
     });
@@ -151,7 +163,10 @@ fn a_scope_opened_on_a_kernel_thread_works() {
                 *number
             })
         });
-        handles.into_iter().map(|handle| handle.join().expect("no panic")).sum()
+        handles
+            .into_iter()
+            .map(|handle| handle.join().expect("no panic"))
+            .sum()
     });
     assert_eq!(sum, 6);
 }

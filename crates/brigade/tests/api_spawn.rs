@@ -25,7 +25,9 @@ fn counted() -> (Counted, Arc<Count>) {
 #[test]
 fn join_returns_what_the_thread_returned() {
     on_each_model(|runtime| {
-        let handles: Vec<_> = (0..100).map(|number| runtime.spawn(move || number * 2)).collect();
+        let handles: Vec<_> = (0..100)
+            .map(|number| runtime.spawn(move || number * 2))
+            .collect();
         for (number, handle) in handles.into_iter().enumerate() {
             assert_eq!(handle.join().expect("no panic"), number * 2);
         }
@@ -35,7 +37,8 @@ fn join_returns_what_the_thread_returned() {
 #[test]
 fn join_returns_the_payload_of_a_panic() {
     on_each_model(|runtime| {
-        let handle = runtime.spawn(|| -> usize { std::panic::resume_unwind(Box::new("the payload")) });
+        let handle =
+            runtime.spawn(|| -> usize { std::panic::resume_unwind(Box::new("the payload")) });
         let payload = handle.join().expect_err("the thread panics");
         assert_eq!(payload.downcast_ref(), Some(&"the payload"));
     });
@@ -56,7 +59,10 @@ fn a_panic_disturbs_no_other_thread_and_the_runtime_goes_on() {
                 })
             })
             .collect();
-        let survivors = handles.into_iter().filter_map(|handle| handle.join().ok()).count();
+        let survivors = handles
+            .into_iter()
+            .filter_map(|handle| handle.join().ok())
+            .count();
         assert_eq!(survivors, 25);
         assert_eq!(runtime.spawn(|| 1).join().expect("no panic"), 1);
     });
@@ -91,7 +97,10 @@ fn the_result_is_dropped_exactly_once_whoever_drops_it() {
 fn what_the_closure_owns_is_dropped_exactly_once() {
     on_each_model(|runtime| {
         let (value, drops) = counted();
-        runtime.spawn(move || assert_eq!(value.0.get(), 0)).join().expect("no panic");
+        runtime
+            .spawn(move || assert_eq!(value.0.get(), 0))
+            .join()
+            .expect("no panic");
         assert_eq!(drops.get(), 1);
 
         let (value, drops) = counted();
@@ -150,7 +159,14 @@ fn a_thread_handle_outlives_its_thread() {
         outside.unpark();
         inside.unpark();
         assert_eq!(outside.id(), inside.id());
-        assert_ne!(outside.id(), runtime.spawn(thread::current).join().expect("no panic").id());
+        assert_ne!(
+            outside.id(),
+            runtime
+                .spawn(thread::current)
+                .join()
+                .expect("no panic")
+                .id()
+        );
     });
 }
 
@@ -160,7 +176,10 @@ fn threads_spawn_threads_to_any_depth() {
         if depth == 0 {
             return 0;
         }
-        thread::spawn(move || descend(depth - 1)).join().expect("no panic") + 1
+        thread::spawn(move || descend(depth - 1))
+            .join()
+            .expect("no panic")
+            + 1
     }
     on_each_model(|runtime| assert_eq!(runtime.run(|| descend(100)), 100));
 }
@@ -173,7 +192,12 @@ fn threads_are_joined_by_threads_that_did_not_spawn_them() {
             3
         });
         let second = runtime.spawn(move || first.join().expect("no panic") + 1);
-        assert_eq!(std::thread::spawn(move || second.join().expect("no panic")).join().expect("no panic"), 4);
+        assert_eq!(
+            std::thread::spawn(move || second.join().expect("no panic"))
+                .join()
+                .expect("no panic"),
+            4
+        );
     });
 }
 
@@ -181,8 +205,16 @@ fn threads_are_joined_by_threads_that_did_not_spawn_them() {
 fn large_closures_and_results_arrive_whole() {
     on_each_model(|runtime| {
         let bytes: [u8; 10_000] = std::array::from_fn(|index| (index % 251) as u8);
-        let result = runtime.spawn(move || bytes.map(|byte| byte ^ 0xFF)).join().expect("no panic");
-        assert!(result.iter().zip(bytes).all(|(&after, before)| after == before ^ 0xFF));
+        let result = runtime
+            .spawn(move || bytes.map(|byte| byte ^ 0xFF))
+            .join()
+            .expect("no panic");
+        assert!(
+            result
+                .iter()
+                .zip(bytes)
+                .all(|(&after, before)| after == before ^ 0xFF)
+        );
     });
 }
 
@@ -190,7 +222,11 @@ fn large_closures_and_results_arrive_whole() {
 fn ten_thousand_threads_are_alive_together() {
     on_each_model(|runtime| {
         // Under one kernel thread per thread, the machine's own limits apply.
-        let threads = if runtime.model() == brigade::runtime::Model::OneToOne { 500 } else { 10_000 };
+        let threads = if runtime.model() == brigade::runtime::Model::OneToOne {
+            500
+        } else {
+            10_000
+        };
         let started = Arc::new(Count::new());
         let handles: Vec<_> = (0..threads)
             .map(|_| {
@@ -203,35 +239,46 @@ fn ten_thousand_threads_are_alive_together() {
             .collect();
         started.kernel_wait_for(threads);
         handles.iter().for_each(|handle| handle.thread().unpark());
-        handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
+        handles
+            .into_iter()
+            .for_each(|handle| handle.join().expect("no panic"));
     });
 }
 
 #[test]
 fn spawning_without_a_runtime_starts_the_default_one() {
-    let ended = child::run("spawning_without_a_runtime_starts_the_default_one", &[], || {
-        let outer = thread::spawn(|| thread::spawn(|| 5).join().expect("no panic") + 1);
-        assert_eq!(outer.join().expect("no panic"), 6);
-        let from_kernel_thread = std::thread::spawn(|| thread::spawn(|| 7).join().expect("no panic"));
-        assert_eq!(from_kernel_thread.join().expect("no panic"), 7);
-    });
+    let ended = child::run(
+        "spawning_without_a_runtime_starts_the_default_one",
+        &[],
+        || {
+            let outer = thread::spawn(|| thread::spawn(|| 5).join().expect("no panic") + 1);
+            assert_eq!(outer.join().expect("no panic"), 6);
+            let from_kernel_thread =
+                std::thread::spawn(|| thread::spawn(|| 7).join().expect("no panic"));
+            assert_eq!(from_kernel_thread.join().expect("no panic"), 7);
+        },
+    );
     ended.assert_success();
 }
 
 #[test]
 fn the_process_ends_while_green_threads_still_run() {
-    let ended = child::run("the_process_ends_while_green_threads_still_run", &[], || {
-        static SPINNING: Count = Count::new();
-        for _ in 0..4 {
-            thread::spawn(|| {
-                SPINNING.up();
-                loop {
-                    thread::yield_now();
-                }
-            });
-        }
-        drop(thread::spawn(thread::park));
-        SPINNING.kernel_wait_for(4);
-    });
+    let ended = child::run(
+        "the_process_ends_while_green_threads_still_run",
+        &[],
+        || {
+            static SPINNING: Count = Count::new();
+            for _ in 0..4 {
+                thread::spawn(|| {
+                    SPINNING.up();
+                    loop {
+                        thread::yield_now();
+                    }
+                });
+            }
+            drop(thread::spawn(thread::park));
+            SPINNING.kernel_wait_for(4);
+        },
+    );
     ended.assert_success();
 }

@@ -7,7 +7,12 @@ use std::backtrace::Backtrace;
 use common::{hop, migrating};
 
 /// Frames of the kernel thread underneath, which are no part of the green thread.
-const FOREIGN_FRAMES: [&str; 4] = ["start_thread", "clone3", "__clone", "std::sys::thread::unix"];
+const FOREIGN_FRAMES: [&str; 4] = [
+    "start_thread",
+    "clone3",
+    "__clone",
+    "std::sys::thread::unix",
+];
 
 #[inline(never)]
 fn descend(depth: usize) -> String {
@@ -23,10 +28,19 @@ fn descend(depth: usize) -> String {
 fn a_backtrace_ends_at_the_threads_root() {
     migrating(20, |_| {
         let trace = descend(5);
-        assert!(trace.matches("descend").count() >= 6, "frames are missing:\n{trace}");
-        assert!(trace.contains("a_backtrace_ends_at_the_threads_root"), "the body is missing:\n{trace}");
+        assert!(
+            trace.matches("descend").count() >= 6,
+            "frames are missing:\n{trace}"
+        );
+        assert!(
+            trace.contains("a_backtrace_ends_at_the_threads_root"),
+            "the body is missing:\n{trace}"
+        );
         for foreign in FOREIGN_FRAMES {
-            assert!(!trace.contains(foreign), "the trace runs on into {foreign}:\n{trace}");
+            assert!(
+                !trace.contains(foreign),
+                "the trace runs on into {foreign}:\n{trace}"
+            );
         }
     });
 }
@@ -37,7 +51,10 @@ fn a_backtrace_taken_while_unwinding_is_complete() {
     impl Drop for Captures {
         fn drop(&mut self) {
             let trace = descend(1);
-            assert!(trace.contains("a_backtrace_taken_while_unwinding_is_complete"), "{trace}");
+            assert!(
+                trace.contains("a_backtrace_taken_while_unwinding_is_complete"),
+                "{trace}"
+            );
         }
     }
     migrating(20, |index| {

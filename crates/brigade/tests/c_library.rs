@@ -29,7 +29,10 @@ fn number(index: usize) -> c_int {
 unsafe fn text(text: *const c_char) -> String {
     assert!(!text.is_null());
     // SAFETY: the caller promises a valid string.
-    unsafe { CStr::from_ptr(text) }.to_str().expect("the C library writes ASCII").to_owned()
+    unsafe { CStr::from_ptr(text) }
+        .to_str()
+        .expect("the C library writes ASCII")
+        .to_owned()
 }
 
 #[test]
@@ -39,7 +42,9 @@ fn character_tables_are_there_on_every_thread() {
             hop();
             // SAFETY: each argument is a character code in the range the functions accept.
             unsafe {
-                assert!(libc::isalpha(c_int::from(b'x')) != 0 && libc::isalpha(c_int::from(b'1')) == 0);
+                assert!(
+                    libc::isalpha(c_int::from(b'x')) != 0 && libc::isalpha(c_int::from(b'1')) == 0
+                );
                 assert_eq!(libc::toupper(c_int::from(b'a')), c_int::from(b'A'));
             }
         }
@@ -117,7 +122,10 @@ fn the_loader_error_belongs_to_the_thread() {
                 let message = text(libc::dlerror());
                 assert!(message.contains(&missing), "{message}");
                 hop();
-                assert!(libc::dlerror().is_null(), "the error was not cleared for this thread");
+                assert!(
+                    libc::dlerror().is_null(),
+                    "the error was not cleared for this thread"
+                );
             }
         }
     });
@@ -153,7 +161,10 @@ fn numbers_parse() {
         for _ in 0..ROUNDS {
             hop();
             // SAFETY: the string is valid and no end pointer is asked for.
-            assert_eq!(unsafe { libc::strtod(c"1.25".as_ptr(), std::ptr::null_mut()) }, 1.25);
+            assert_eq!(
+                unsafe { libc::strtod(c"1.25".as_ptr(), std::ptr::null_mut()) },
+                1.25
+            );
         }
     });
 }
@@ -169,7 +180,10 @@ fn strtok_works_without_a_yield_between_its_calls() {
         // SAFETY: the buffer is writable, ends with a zero byte and outlives both calls, which nobody else interrupts.
         let (first, second) = unsafe {
             let first = text(libc::strtok(words.as_mut_ptr().cast(), c",".as_ptr()));
-            (first, text(libc::strtok(std::ptr::null_mut(), c",".as_ptr())))
+            (
+                first,
+                text(libc::strtok(std::ptr::null_mut(), c",".as_ptr())),
+            )
         };
         drop(turn);
         assert_eq!((first, second.as_str()), (index.to_string(), "b"));
@@ -179,7 +193,11 @@ fn strtok_works_without_a_yield_between_its_calls() {
 #[test]
 fn strtok_r_keeps_its_state_across_migrations() {
     unsafe extern "C" {
-        fn strtok_r(text: *mut c_char, delimiter: *const c_char, state: *mut *mut c_char) -> *mut c_char;
+        fn strtok_r(
+            text: *mut c_char,
+            delimiter: *const c_char,
+            state: *mut *mut c_char,
+        ) -> *mut c_char;
     }
     migrating(THREADS, |index| {
         let mut words = format!("{index},b,c\0").into_bytes();

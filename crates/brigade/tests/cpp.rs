@@ -50,7 +50,8 @@ fn exceptions_are_caught_and_rethrown_across_migrations() {
         for _ in 0..ROUNDS {
             // SAFETY: the library exports `int cpp_throw_and_rethrow(int, void (*)())`, and the callback does not
             // unwind.
-            let caught: i32 = unsafe { library.call_number_with(c"cpp_throw_and_rethrow", value, hop_for_c) };
+            let caught: i32 =
+                unsafe { library.call_number_with(c"cpp_throw_and_rethrow", value, hop_for_c) };
             assert_eq!(caught, value);
         }
     });
@@ -62,7 +63,10 @@ fn the_count_of_exceptions_in_flight_belongs_to_the_thread() {
     migrating(THREADS, move |_| {
         for _ in 0..ROUNDS {
             // SAFETY: the library exports `int cpp_unwind_through(void (*)())`, and the callback does not unwind.
-            assert_eq!(unsafe { library.call_with::<i32>(c"cpp_unwind_through", hop_for_c) }, 1);
+            assert_eq!(
+                unsafe { library.call_with::<i32>(c"cpp_unwind_through", hop_for_c) },
+                1
+            );
         }
     });
 }

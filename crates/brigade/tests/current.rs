@@ -17,7 +17,10 @@ fn std_thread_ids_are_unique_and_stable() {
     migrating(THREADS, move |_| {
         let thread = std::thread::current();
         let id = thread.id();
-        assert!(all.lock().expect("not poisoned").insert(id), "two living threads share {id:?}");
+        assert!(
+            all.lock().expect("not poisoned").insert(id),
+            "two living threads share {id:?}"
+        );
         for _ in 0..ROUNDS {
             hop();
             assert_eq!((std::thread::current().id(), thread.id()), (id, id));
@@ -33,7 +36,10 @@ fn brigade_thread_ids_are_unique_and_stable() {
     migrating(THREADS, move |_| {
         let thread = brigade::thread::current();
         let id = thread.id();
-        assert!(all.lock().expect("not poisoned").insert(id), "two living threads share {id:?}");
+        assert!(
+            all.lock().expect("not poisoned").insert(id),
+            "two living threads share {id:?}"
+        );
         for _ in 0..ROUNDS {
             hop();
             assert_eq!((brigade::thread::current().id(), thread.id()), (id, id));
@@ -50,7 +56,10 @@ fn the_handle_and_the_thread_itself_agree_on_the_id() {
             brigade::thread::current().id()
         });
         let seen_from_outside = handle.thread().id();
-        assert_eq!(handle.join().expect("the thread does not panic"), seen_from_outside);
+        assert_eq!(
+            handle.join().expect("the thread does not panic"),
+            seen_from_outside
+        );
     });
 }
 
@@ -66,7 +75,10 @@ fn names_belong_to_their_thread() {
             })
             .expect("a thread can be spawned");
         assert_eq!(handle.thread().name(), Some(name.as_str()));
-        assert_eq!(handle.join().expect("the thread does not panic"), Some(name));
+        assert_eq!(
+            handle.join().expect("the thread does not panic"),
+            Some(name)
+        );
     });
 }
 
@@ -100,7 +112,10 @@ fn the_pthread_identity_is_unique_and_stable() {
         // SAFETY: pthread_self has no preconditions.
         let own = || unsafe { libc::pthread_self() };
         let id = own();
-        assert!(all.lock().expect("not poisoned").insert(id), "two living threads share one pthread_t");
+        assert!(
+            all.lock().expect("not poisoned").insert(id),
+            "two living threads share one pthread_t"
+        );
         for _ in 0..ROUNDS {
             hop();
             assert_eq!(own(), id);

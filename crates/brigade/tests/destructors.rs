@@ -22,7 +22,11 @@ struct Probe {
 
 impl Probe {
     const fn new(dropped: &'static Count, misplaced: &'static Count) -> Probe {
-        Probe { owner: Cell::new(0), dropped, misplaced }
+        Probe {
+            owner: Cell::new(0),
+            dropped,
+            misplaced,
+        }
     }
 }
 
@@ -158,7 +162,9 @@ fn join_returns_after_the_destructors_of_thread_locals_ran() {
     }
     migrating(1, |_| {
         for round in 0..100 {
-            brigade::thread::spawn(|| SLOW.with(|_| hop())).join().expect("the thread does not panic");
+            brigade::thread::spawn(|| SLOW.with(|_| hop()))
+                .join()
+                .expect("the thread does not panic");
             assert_eq!(DROPPED.get(), round + 1);
         }
     });

@@ -30,8 +30,10 @@ fn address(library: Library) -> usize {
 
 /// A fresh copy of the dynamic library, so that the loader sees one more module.
 fn copy_of_dynamic(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}.so", std::process::id()));
-    std::fs::copy(brigade_testlibs::tls_dynamic(), &path).expect("the target directory is writable");
+    let path =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}.so", std::process::id()));
+    std::fs::copy(brigade_testlibs::tls_dynamic(), &path)
+        .expect("the target directory is writable");
     path
 }
 
@@ -69,7 +71,10 @@ fn a_library_loaded_mid_run_has_its_storage_in_every_thread_and_fresh_in_the_nex
         });
         migrating_on(runtime, THREADS, |_| {
             let library = *LIBRARY.get().expect("loaded in the first run");
-            assert!(image_is_intact(library), "a used stack brought its old storage along");
+            assert!(
+                image_is_intact(library),
+                "a used stack brought its old storage along"
+            );
             assert_eq!(bump(library), 8);
             hop();
             assert_eq!(bump(library), 9);
@@ -81,7 +86,9 @@ fn a_library_loaded_mid_run_has_its_storage_in_every_thread_and_fresh_in_the_nex
 #[test]
 fn forty_libraries_make_the_module_table_of_living_threads_grow() {
     static HANDLES: OnceLock<[Library; LIBRARIES]> = OnceLock::new();
-    let paths: Vec<_> = (0..LIBRARIES).map(|number| copy_of_dynamic(&format!("forty-{number}"))).collect();
+    let paths: Vec<_> = (0..LIBRARIES)
+        .map(|number| copy_of_dynamic(&format!("forty-{number}")))
+        .collect();
     let load_from = paths.clone();
     migrating(THREADS, move |index| {
         let load = (index == 0).then_some(|| {
@@ -122,7 +129,9 @@ fn a_library_loaded_by_a_kernel_thread_has_its_storage_in_living_green_threads()
         hop();
         assert_eq!(bump(library), 9);
     });
-    kernel_thread.join().expect("the kernel thread does not panic");
+    kernel_thread
+        .join()
+        .expect("the kernel thread does not panic");
     std::fs::remove_file(path).expect("the copy is ours");
 }
 
@@ -150,10 +159,17 @@ fn check_initial_exec_library(load_on_green_thread: bool) {
                 hop();
                 let load = (load_on_green_thread && index == THREADS / 2).then_some(load);
                 let library = loaded(&LIBRARY, load);
-                assert_eq!(static_value(library), 1_234_567, "the initial value is wrong");
+                assert_eq!(
+                    static_value(library),
+                    1_234_567,
+                    "the initial value is wrong"
+                );
                 for round in 1..=i64::from(ROUNDS) {
                     // SAFETY: the library exports `long static_bump(void)`.
-                    assert_eq!(unsafe { library.call::<i64>(c"static_bump") }, 1_234_567 + round);
+                    assert_eq!(
+                        unsafe { library.call::<i64>(c"static_bump") },
+                        1_234_567 + round
+                    );
                     hop();
                     assert_eq!(static_value(library), 1_234_567 + round);
                 }

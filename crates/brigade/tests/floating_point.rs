@@ -46,7 +46,11 @@ fn control(mxcsr: u32) -> u32 {
 fn the_rounding_mode_stays_with_its_thread() {
     migrating(200, |index| {
         let own = DEFAULT_MXCSR | ((index as u32) << 13 & ROUNDING_BITS);
-        assert_eq!(control(mxcsr()), DEFAULT_MXCSR, "a new thread saw another thread's rounding mode");
+        assert_eq!(
+            control(mxcsr()),
+            DEFAULT_MXCSR,
+            "a new thread saw another thread's rounding mode"
+        );
         set_mxcsr(own);
         let mut seen = Vec::new();
         for _ in 0..20 {
@@ -54,7 +58,10 @@ fn the_rounding_mode_stays_with_its_thread() {
             seen.push(control(mxcsr()));
         }
         set_mxcsr(DEFAULT_MXCSR);
-        assert!(seen.iter().all(|&word| word == own), "{own:#x} became {seen:x?}");
+        assert!(
+            seen.iter().all(|&word| word == own),
+            "{own:#x} became {seen:x?}"
+        );
     });
 }
 
@@ -63,7 +70,11 @@ fn the_x87_precision_stays_with_its_thread() {
     migrating(200, |index| {
         let precision = [0, 0x200, 0x300][index % 3];
         let own = DEFAULT_X87 & !X87_PRECISION_BITS | precision;
-        assert_eq!(x87_control(), DEFAULT_X87, "a new thread saw another thread's precision");
+        assert_eq!(
+            x87_control(),
+            DEFAULT_X87,
+            "a new thread saw another thread's precision"
+        );
         set_x87_control(own);
         let mut seen = Vec::new();
         for _ in 0..20 {
@@ -71,7 +82,10 @@ fn the_x87_precision_stays_with_its_thread() {
             seen.push(x87_control());
         }
         set_x87_control(DEFAULT_X87);
-        assert!(seen.iter().all(|&word| word == own), "{own:#x} became {seen:x?}");
+        assert!(
+            seen.iter().all(|&word| word == own),
+            "{own:#x} became {seen:x?}"
+        );
     });
 }
 

@@ -15,12 +15,21 @@ thread_local! {
 const STEPS: [(&str, fn(usize) -> bool); 7] = [
     ("keeps its thread-locals", |index| NUMBER.get() == index + 1),
     ("allocates and frees", |index| {
-        let texts: Vec<_> = (0..1000).map(|number| format!("{number} {index}")).collect();
-        texts.iter().zip(0..).all(|(text, number)| *text == format!("{number} {index}"))
+        let texts: Vec<_> = (0..1000)
+            .map(|number| format!("{number} {index}"))
+            .collect();
+        texts
+            .iter()
+            .zip(0..)
+            .all(|(text, number)| *text == format!("{number} {index}"))
     }),
     ("starts kernel threads", |_| {
-        let threads: Vec<_> = (0..4).map(|number| std::thread::spawn(move || vec![number; 100_000].len())).collect();
-        threads.into_iter().all(|thread| thread.join().is_ok_and(|length| length == 100_000))
+        let threads: Vec<_> = (0..4)
+            .map(|number| std::thread::spawn(move || vec![number; 100_000].len()))
+            .collect();
+        threads
+            .into_iter()
+            .all(|thread| thread.join().is_ok_and(|length| length == 100_000))
     }),
     ("starts green threads", |index| {
         let threads: Vec<_> = (0..20)
@@ -32,14 +41,21 @@ const STEPS: [(&str, fn(usize) -> bool); 7] = [
                 })
             })
             .collect();
-        let all = threads.into_iter().zip(0..).all(|(thread, number)| thread.join().is_ok_and(|seen| seen == number));
+        let all = threads
+            .into_iter()
+            .zip(0..)
+            .all(|(thread, number)| thread.join().is_ok_and(|seen| seen == number));
         all && NUMBER.get() == index + 1
     }),
     ("sleeps", |_| {
         brigade::thread::sleep(std::time::Duration::from_millis(1));
         true
     }),
-    ("runs a command", |_| Command::new("true").status().is_ok_and(|status| status.success())),
+    ("runs a command", |_| {
+        Command::new("true")
+            .status()
+            .is_ok_and(|status| status.success())
+    }),
     ("forks again", |_| fork_and_wait(|| true) == 0),
 ];
 
@@ -65,7 +81,11 @@ fn wait_for(pid: libc::pid_t) -> i32 {
             return status;
         }
         let error = std::io::Error::last_os_error();
-        assert_eq!(error.kind(), std::io::ErrorKind::Interrupted, "waitpid({pid}): {error}");
+        assert_eq!(
+            error.kind(),
+            std::io::ErrorKind::Interrupted,
+            "waitpid({pid}): {error}"
+        );
     }
 }
 
@@ -76,10 +96,12 @@ fn check_step(step: usize) {
         NUMBER.set(index + 1);
         hop();
         if index % 10 == 0 {
-            let status = fork_and_wait(|| {
-                std::panic::catch_unwind(|| holds(index)).is_ok_and(|held| held)
-            });
-            assert_eq!(status, 0, "a child that {name} failed; its wait status is {status:#x}");
+            let status =
+                fork_and_wait(|| std::panic::catch_unwind(|| holds(index)).is_ok_and(|held| held));
+            assert_eq!(
+                status, 0,
+                "a child that {name} failed; its wait status is {status:#x}"
+            );
         }
         hop();
         assert_eq!(NUMBER.get(), index + 1);
@@ -88,7 +110,10 @@ fn check_step(step: usize) {
 
 #[test]
 fn a_forked_child_keeps_its_thread_locals() {
-    child::run("a_forked_child_keeps_its_thread_locals", &[], || check_step(0)).assert_success();
+    child::run("a_forked_child_keeps_its_thread_locals", &[], || {
+        check_step(0)
+    })
+    .assert_success();
 }
 
 #[test]
@@ -98,7 +123,10 @@ fn a_forked_child_allocates_and_frees() {
 
 #[test]
 fn a_forked_child_starts_kernel_threads() {
-    child::run("a_forked_child_starts_kernel_threads", &[], || check_step(2)).assert_success();
+    child::run("a_forked_child_starts_kernel_threads", &[], || {
+        check_step(2)
+    })
+    .assert_success();
 }
 
 #[test]

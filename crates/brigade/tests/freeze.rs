@@ -24,7 +24,11 @@ fn on_each(test: impl Fn(&Runtime)) {
     for model in MODELS {
         for workers in [1, 2] {
             let _watch = Watch::new(&format!("{workers} workers under {model:?}"));
-            let runtime = Builder::new().model(model).workers(workers).build().expect("a runtime");
+            let runtime = Builder::new()
+                .model(model)
+                .workers(workers)
+                .build()
+                .expect("a runtime");
             test(&runtime);
         }
     }
@@ -42,7 +46,11 @@ fn ticker(runtime: &Runtime, ticks: &Arc<Count>, stop: &Arc<Count>) -> JoinHandl
 }
 
 /// Runs four tickers beside `offenders` threads that run `offend`, which must return once `ticks` is past [`ENOUGH`].
-fn tick_beside(runtime: &Runtime, offenders: usize, offend: impl Fn(&Count) + Send + Sync + 'static) {
+fn tick_beside(
+    runtime: &Runtime,
+    offenders: usize,
+    offend: impl Fn(&Count) + Send + Sync + 'static,
+) {
     let (ticks, stop) = (Arc::new(Count::new()), Arc::new(Count::new()));
     let offend = Arc::new(offend);
     let offenders: Vec<_> = (0..offenders)
@@ -52,9 +60,13 @@ fn tick_beside(runtime: &Runtime, offenders: usize, offend: impl Fn(&Count) + Se
         })
         .collect();
     let tickers: Vec<_> = (0..4).map(|_| ticker(runtime, &ticks, &stop)).collect();
-    offenders.into_iter().for_each(|handle| handle.join().expect("no panic"));
+    offenders
+        .into_iter()
+        .for_each(|handle| handle.join().expect("no panic"));
     stop.set(1);
-    tickers.into_iter().for_each(|handle| handle.join().expect("no panic"));
+    tickers
+        .into_iter()
+        .for_each(|handle| handle.join().expect("no panic"));
     assert!(ticks.get() >= ENOUGH);
 }
 
@@ -98,9 +110,13 @@ fn tick_beside_blocked_reads(runtime: &Runtime, readers: usize) {
         })
         .collect();
     let tickers: Vec<_> = (0..4).map(|_| ticker(runtime, &ticks, &stop)).collect();
-    blocked.into_iter().for_each(|handle| handle.join().expect("no panic"));
+    blocked
+        .into_iter()
+        .for_each(|handle| handle.join().expect("no panic"));
     stop.set(1);
-    tickers.into_iter().for_each(|handle| handle.join().expect("no panic"));
+    tickers
+        .into_iter()
+        .for_each(|handle| handle.join().expect("no panic"));
 }
 
 #[test]
@@ -116,7 +132,9 @@ fn more_undeclared_blocking_reads_than_workers_do_not_freeze_the_others() {
 #[test]
 fn declared_blocking_calls_do_not_freeze_the_others() {
     on_each(|runtime| {
-        tick_beside(runtime, 8, |ticks| brigade::blocking(|| compute_until_enough(ticks)));
+        tick_beside(runtime, 8, |ticks| {
+            brigade::blocking(|| compute_until_enough(ticks))
+        });
     });
 }
 
@@ -152,7 +170,13 @@ fn a_busy_thread_does_not_keep_threads_from_being_spawned_and_joined() {
             }
         });
         for number in 0..50 {
-            assert_eq!(runtime.spawn(move || thread::spawn(move || number).join().expect("no panic")).join().expect("no panic"), number);
+            assert_eq!(
+                runtime
+                    .spawn(move || thread::spawn(move || number).join().expect("no panic"))
+                    .join()
+                    .expect("no panic"),
+                number
+            );
         }
         stop.set(1);
         busy.join().expect("no panic");
@@ -166,7 +190,11 @@ fn a_thread_blocked_on_a_std_mutex_held_by_a_parked_thread_does_not_freeze_the_o
         let locked = Arc::new(Count::new());
         let released = Arc::new(Count::new());
         let holder = {
-            let (lock, locked, released) = (Arc::clone(&lock), Arc::clone(&locked), Arc::clone(&released));
+            let (lock, locked, released) = (
+                Arc::clone(&lock),
+                Arc::clone(&locked),
+                Arc::clone(&released),
+            );
             runtime.spawn(move || {
                 let mut guard = lock.lock().expect("not poisoned");
                 locked.set(1);
@@ -185,11 +213,15 @@ fn a_thread_blocked_on_a_std_mutex_held_by_a_parked_thread_does_not_freeze_the_o
             .collect();
         // The holder can be woken only if a processor is left for it.
         let others: Vec<_> = (0..20).map(|_| runtime.spawn(thread::yield_now)).collect();
-        others.into_iter().for_each(|handle| handle.join().expect("no panic"));
+        others
+            .into_iter()
+            .for_each(|handle| handle.join().expect("no panic"));
         released.set(1);
         holder.thread().unpark();
         holder.join().expect("no panic");
-        waiters.into_iter().for_each(|handle| handle.join().expect("no panic"));
+        waiters
+            .into_iter()
+            .for_each(|handle| handle.join().expect("no panic"));
         assert_eq!(*lock.lock().expect("not poisoned"), 5);
     });
 }
@@ -203,6 +235,8 @@ fn threads_that_only_yield_share_with_new_ones() {
             runtime.spawn(|| ()).join().expect("no panic");
         }
         stop.set(1);
-        tickers.into_iter().for_each(|handle| handle.join().expect("no panic"));
+        tickers
+            .into_iter()
+            .for_each(|handle| handle.join().expect("no panic"));
     });
 }

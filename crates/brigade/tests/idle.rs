@@ -23,7 +23,13 @@ const FOR_EVER: Duration = Duration::from_secs(1_000_000);
 /// Starts [`WAITERS`] threads that run `wait`, checks that they hold no kernel thread, and lets them go.
 fn wait_without_kernel_threads(wait: fn()) {
     for model in [Model::ManyToMany, Model::ManyToOne] {
-        let runtime = Builder::new().model(model).workers(if model == Model::ManyToOne { 1 } else { WORKERS });
+        let runtime = Builder::new()
+            .model(model)
+            .workers(if model == Model::ManyToOne {
+                1
+            } else {
+                WORKERS
+            });
         let runtime = runtime.build().expect("a runtime");
         let (started, released) = (Arc::new(Count::new()), Arc::new(Count::new()));
         let handles: Vec<_> = (0..WAITERS)
@@ -41,15 +47,22 @@ fn wait_without_kernel_threads(wait: fn()) {
         let kernel_threads = memory::kernel_threads();
         released.set(1);
         handles.iter().for_each(|handle| handle.thread().unpark());
-        handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
-        assert!(kernel_threads <= WORKERS + SPARE_KERNEL_THREADS, "{kernel_threads} kernel threads under {model:?}");
+        handles
+            .into_iter()
+            .for_each(|handle| handle.join().expect("no panic"));
+        assert!(
+            kernel_threads <= WORKERS + SPARE_KERNEL_THREADS,
+            "{kernel_threads} kernel threads under {model:?}"
+        );
     }
 }
 
 #[test]
 fn parked_threads_use_no_kernel_threads() {
-    child::run("parked_threads_use_no_kernel_threads", &[], || wait_without_kernel_threads(thread::park))
-        .assert_success();
+    child::run("parked_threads_use_no_kernel_threads", &[], || {
+        wait_without_kernel_threads(thread::park)
+    })
+    .assert_success();
 }
 
 #[test]
@@ -62,9 +75,13 @@ fn sleeping_threads_use_no_kernel_threads() {
 
 #[test]
 fn threads_parked_with_a_timeout_use_no_kernel_threads() {
-    child::run("threads_parked_with_a_timeout_use_no_kernel_threads", &[], || {
-        wait_without_kernel_threads(|| thread::park_timeout(FOR_EVER));
-    })
+    child::run(
+        "threads_parked_with_a_timeout_use_no_kernel_threads",
+        &[],
+        || {
+            wait_without_kernel_threads(|| thread::park_timeout(FOR_EVER));
+        },
+    )
     .assert_success();
 }
 
@@ -90,7 +107,10 @@ fn joining_threads_use_no_kernel_threads() {
         released.set(1);
         first.unpark();
         last.join().expect("no panic");
-        assert!(kernel_threads <= WORKERS + SPARE_KERNEL_THREADS, "{kernel_threads} kernel threads");
+        assert!(
+            kernel_threads <= WORKERS + SPARE_KERNEL_THREADS,
+            "{kernel_threads} kernel threads"
+        );
     });
     ended.assert_success();
 }
@@ -127,7 +147,10 @@ fn assert_falls_silent() {
         let before = switches_of_the_others();
         std::thread::sleep(WINDOW);
         let after = switches_of_the_others();
-        let moved: u64 = after.iter().map(|(id, count)| count - before.get(id).unwrap_or(&0)).sum();
+        let moved: u64 = after
+            .iter()
+            .map(|(id, count)| count - before.get(id).unwrap_or(&0))
+            .sum();
         history.push(moved);
         silent = if before == after { silent + 1 } else { 0 };
         if silent == 3 {
@@ -144,18 +167,28 @@ fn an_idle_runtime_with_waiting_threads_makes_no_wake_ups() {
         let chosen = format!("{model:?}");
         let ended = child::run(name, &[("BRIGADE_TEST_MODEL", &chosen)], || {
             let wanted = std::env::var("BRIGADE_TEST_MODEL").expect("the parent names a model");
-            let model = common::MODELS.into_iter().find(|model| format!("{model:?}") == wanted).expect("a model");
+            let model = common::MODELS
+                .into_iter()
+                .find(|model| format!("{model:?}") == wanted)
+                .expect("a model");
             let runtime = Builder::new().model(model).build().expect("a runtime");
             let started = Arc::new(Count::new());
             for number in 0..20 {
                 let started = Arc::clone(&started);
                 runtime.spawn(move || {
                     started.up();
-                    if number % 2 == 0 { thread::sleep(FOR_EVER) } else { thread::park() }
+                    if number % 2 == 0 {
+                        thread::sleep(FOR_EVER)
+                    } else {
+                        thread::park()
+                    }
                 });
             }
             // Work and a hand-off first, so that whatever they start must come to rest again.
-            runtime.spawn(|| std::thread::sleep(Duration::from_millis(30))).join().expect("no panic");
+            runtime
+                .spawn(|| std::thread::sleep(Duration::from_millis(30)))
+                .join()
+                .expect("no panic");
             started.kernel_wait_for(20);
             assert_falls_silent();
             std::process::exit(0);
@@ -166,22 +199,30 @@ fn an_idle_runtime_with_waiting_threads_makes_no_wake_ups() {
 
 #[test]
 fn a_runtime_that_never_ran_anything_makes_no_wake_ups() {
-    child::run("a_runtime_that_never_ran_anything_makes_no_wake_ups", &[], || {
-        let _runtime = Builder::new().build().expect("a runtime");
-        assert_falls_silent();
-        std::process::exit(0);
-    })
+    child::run(
+        "a_runtime_that_never_ran_anything_makes_no_wake_ups",
+        &[],
+        || {
+            let _runtime = Builder::new().build().expect("a runtime");
+            assert_falls_silent();
+            std::process::exit(0);
+        },
+    )
     .assert_success();
 }
 
 #[test]
 fn a_thread_blocked_in_the_kernel_alone_makes_no_wake_ups() {
-    child::run("a_thread_blocked_in_the_kernel_alone_makes_no_wake_ups", &[], || {
-        let runtime = Builder::new().build().expect("a runtime");
-        let (reader, _writer) = std::io::pipe().expect("a pipe");
-        runtime.spawn(move || std::io::read_to_string(reader));
-        assert_falls_silent();
-        std::process::exit(0);
-    })
+    child::run(
+        "a_thread_blocked_in_the_kernel_alone_makes_no_wake_ups",
+        &[],
+        || {
+            let runtime = Builder::new().build().expect("a runtime");
+            let (reader, _writer) = std::io::pipe().expect("a pipe");
+            runtime.spawn(move || std::io::read_to_string(reader));
+            assert_falls_silent();
+            std::process::exit(0);
+        },
+    )
     .assert_success();
 }

@@ -50,7 +50,10 @@ fn a_std_mutex_is_unlocked_on_another_kernel_thread() {
         }
     });
     assert_eq!(*SUM.lock().expect("not poisoned"), THREADS * ROUNDS);
-    assert!(CROSSED.get() > 0, "no guard crossed kernel threads: this run proves nothing");
+    assert!(
+        CROSSED.get() > 0,
+        "no guard crossed kernel threads: this run proves nothing"
+    );
 }
 
 #[test]
@@ -115,7 +118,10 @@ fn short_blocking_critical_sections_are_exclusive() {
             hop();
         }
     });
-    assert_eq!((*STD.lock().expect("not poisoned"), *PARKING_LOT.lock()), (THREADS * ROUNDS, THREADS * ROUNDS));
+    assert_eq!(
+        (*STD.lock().expect("not poisoned"), *PARKING_LOT.lock()),
+        (THREADS * ROUNDS, THREADS * ROUNDS)
+    );
 }
 
 #[test]

@@ -17,12 +17,22 @@ const MEMORY_NEEDED: u64 = 7 << 30;
 /// Memory that the kernel says is available, in bytes.
 fn available_memory() -> u64 {
     let info = std::fs::read_to_string("/proc/meminfo").expect("/proc is mounted");
-    let line = info.lines().find(|line| line.starts_with("MemAvailable:")).expect("the kernel reports this line");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+    let line = info
+        .lines()
+        .find(|line| line.starts_with("MemAvailable:"))
+        .expect("the kernel reports this line");
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse::<u64>().ok())
+        .expect("a number")
+        * 1024
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "takes several gigabytes and minutes without optimisation")]
+#[cfg_attr(
+    debug_assertions,
+    ignore = "takes several gigabytes and minutes without optimisation"
+)]
 fn a_million_threads_are_alive_at_once_and_are_joined() {
     let available = available_memory();
     if available < MEMORY_NEEDED {
@@ -50,9 +60,15 @@ fn a_million_threads_are_alive_at_once_and_are_joined() {
         let peak = memory::resident_bytes();
         released.set(1);
         handles.iter().for_each(|handle| handle.thread().unpark());
-        let sum: usize = handles.into_iter().map(|handle| handle.join().expect("no panic")).sum();
+        let sum: usize = handles
+            .into_iter()
+            .map(|handle| handle.join().expect("no panic"))
+            .sum();
         (alive.get(), peak, sum)
     });
-    println!("{} bytes resident per thread", peak.saturating_sub(before) / THREADS);
+    println!(
+        "{} bytes resident per thread",
+        peak.saturating_sub(before) / THREADS
+    );
     assert_eq!((alive, sum), (0, THREADS * (THREADS - 1) / 2));
 }

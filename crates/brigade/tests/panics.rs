@@ -30,7 +30,10 @@ fn hush_planned_panics() {
 }
 
 fn planned(payload: &(dyn Any + Send)) -> usize {
-    payload.downcast_ref::<Planned>().expect("the payload that was thrown").0
+    payload
+        .downcast_ref::<Planned>()
+        .expect("the payload that was thrown")
+        .0
 }
 
 /// Yields while it is dropped, and says so if `panicking()` is not what it should be there.
@@ -66,7 +69,10 @@ fn threads_that_yield_while_unwinding_do_not_make_others_panicking() {
             let unwinding = index % 3 != 0;
             assert!(!panicking());
             let result = catch_unwind(|| {
-                let _yields = YieldsInDrop { number: index, unwinding };
+                let _yields = YieldsInDrop {
+                    number: index,
+                    unwinding,
+                };
                 hop();
                 if unwinding {
                     panic_any(Planned(index));
@@ -135,7 +141,10 @@ fn a_panic_carries_its_payload_to_join_and_disturbs_no_other_thread() {
 #[test]
 fn a_payload_crosses_several_migrating_frames() {
     fn descend(depth: usize) {
-        let _yields = YieldsInDrop { number: depth, unwinding: true };
+        let _yields = YieldsInDrop {
+            number: depth,
+            unwinding: true,
+        };
         if depth == 0 {
             panic_any(Planned(7));
         }
@@ -161,7 +170,10 @@ fn a_mutex_is_poisoned_by_the_thread_that_panics_and_by_no_other() {
                 panic_any(Planned(index));
             }
         }));
-        assert_eq!((result.is_err(), own.is_poisoned()), (index % 2 == 0, index % 2 == 0));
+        assert_eq!(
+            (result.is_err(), own.is_poisoned()),
+            (index % 2 == 0, index % 2 == 0)
+        );
         // Locked while other threads are in the middle of unwinding.
         *CLEAN.lock().expect("nobody panics with this mutex") += 1;
         hop();
@@ -178,9 +190,11 @@ fn the_panic_hook_runs_on_the_green_thread_that_panics() {
     static SEEN: Count = Count::new();
     hush_planned_panics();
     let report = panic::take_hook();
-    panic::set_hook(Box::new(move |info| match info.payload().downcast_ref::<Watched>() {
-        Some(watched) if NUMBER.get() == watched.0 => _ = SEEN.up(),
-        _ => report(info),
+    panic::set_hook(Box::new(move |info| {
+        match info.payload().downcast_ref::<Watched>() {
+            Some(watched) if NUMBER.get() == watched.0 => _ = SEEN.up(),
+            _ => report(info),
+        }
     }));
     migrating(THREADS, |index| {
         NUMBER.set(index);

@@ -36,7 +36,10 @@ fn getattr_reports_the_green_threads_own_stack() {
     migrating(THREADS, |_| {
         let (lowest, size) = reported_stack();
         let local = std::ptr::from_ref(&lowest).addr();
-        assert!((lowest..lowest + size).contains(&local), "{local:#x} is not in [{lowest:#x}, +{size:#x})");
+        assert!(
+            (lowest..lowest + size).contains(&local),
+            "{local:#x} is not in [{lowest:#x}, +{size:#x})"
+        );
         hop();
         assert_eq!(reported_stack(), (lowest, size));
         // The whole reported stack is usable down to its lowest page.
@@ -53,9 +56,15 @@ fn affinity_is_that_of_the_kernel_thread() {
         unsafe {
             let mut set: libc::cpu_set_t = std::mem::zeroed();
             let size = size_of::<libc::cpu_set_t>();
-            assert_eq!(libc::pthread_getaffinity_np(this_thread(), size, &raw mut set), 0);
+            assert_eq!(
+                libc::pthread_getaffinity_np(this_thread(), size, &raw mut set),
+                0
+            );
             assert!(libc::CPU_COUNT(&set) >= 1);
-            assert_eq!(libc::pthread_setaffinity_np(this_thread(), size, &raw const set), 0);
+            assert_eq!(
+                libc::pthread_setaffinity_np(this_thread(), size, &raw const set),
+                0
+            );
         }
     });
 }
@@ -68,9 +77,15 @@ fn scheduling_parameters_are_those_of_the_kernel_thread() {
         // SAFETY: both results are written by the first call before the second reads them.
         unsafe {
             let mut parameters: libc::sched_param = std::mem::zeroed();
-            assert_eq!(libc::pthread_getschedparam(this_thread(), &raw mut policy, &raw mut parameters), 0);
+            assert_eq!(
+                libc::pthread_getschedparam(this_thread(), &raw mut policy, &raw mut parameters),
+                0
+            );
             assert_eq!(policy, libc::SCHED_OTHER);
-            assert_eq!(libc::pthread_setschedparam(this_thread(), policy, &raw const parameters), 0);
+            assert_eq!(
+                libc::pthread_setschedparam(this_thread(), policy, &raw const parameters),
+                0
+            );
         }
     });
 }
@@ -82,7 +97,10 @@ fn the_cpu_clock_of_the_calling_thread_can_be_read() {
         let mut clock = 0;
         // SAFETY: the clock id and the time are written by the calls.
         unsafe {
-            assert_eq!(libc::pthread_getcpuclockid(this_thread(), &raw mut clock), 0);
+            assert_eq!(
+                libc::pthread_getcpuclockid(this_thread(), &raw mut clock),
+                0
+            );
             let mut time: libc::timespec = std::mem::zeroed();
             assert_eq!(libc::clock_gettime(clock, &raw mut time), 0);
         }
@@ -98,11 +116,17 @@ fn joining_or_detaching_a_green_threads_pthread_t_is_an_error() {
             // SAFETY: the thread named is alive and waits for this one; a green thread can be neither joined nor
             // detached through pthread, and the calls must say so.
             unsafe {
-                (libc::pthread_join(own, std::ptr::null_mut()), libc::pthread_detach(own))
+                (
+                    libc::pthread_join(own, std::ptr::null_mut()),
+                    libc::pthread_detach(own),
+                )
             }
         });
         hop();
-        assert_eq!(other.join().expect("the thread does not panic"), (libc::EINVAL, libc::EINVAL));
+        assert_eq!(
+            other.join().expect("the thread does not panic"),
+            (libc::EINVAL, libc::EINVAL)
+        );
     });
 }
 
@@ -111,9 +135,15 @@ fn a_kernel_thread_cannot_join_a_green_threads_pthread_t() {
     migrating(5, |_| {
         let own = this_thread();
         // SAFETY: the thread named is alive and waits for this one.
-        let kernel_thread = std::thread::spawn(move || unsafe { libc::pthread_join(own, std::ptr::null_mut()) });
+        let kernel_thread =
+            std::thread::spawn(move || unsafe { libc::pthread_join(own, std::ptr::null_mut()) });
         hop();
-        assert_eq!(kernel_thread.join().expect("the kernel thread does not panic"), libc::EINVAL);
+        assert_eq!(
+            kernel_thread
+                .join()
+                .expect("the kernel thread does not panic"),
+            libc::EINVAL
+        );
     });
 }
 
@@ -128,7 +158,10 @@ fn pthread_threads_started_by_c_code_are_joined_as_always() {
         let argument = std::ptr::without_provenance_mut(index + 1);
         // SAFETY: the start routine only returns its argument, and the thread is joined once.
         unsafe {
-            assert_eq!(libc::pthread_create(&raw mut thread, std::ptr::null(), answer, argument), 0);
+            assert_eq!(
+                libc::pthread_create(&raw mut thread, std::ptr::null(), answer, argument),
+                0
+            );
             hop();
             assert_eq!(libc::pthread_join(thread, &raw mut result), 0);
         }
@@ -187,7 +220,15 @@ fn pthread_exit_on_a_kernel_thread_still_works() {
     let mut result = std::ptr::null_mut();
     // SAFETY: the start routine is above; the thread is joined once.
     unsafe {
-        assert_eq!(libc::pthread_create(&raw mut thread, std::ptr::null(), leave, std::ptr::null_mut()), 0);
+        assert_eq!(
+            libc::pthread_create(
+                &raw mut thread,
+                std::ptr::null(),
+                leave,
+                std::ptr::null_mut()
+            ),
+            0
+        );
         assert_eq!(libc::pthread_join(thread, &raw mut result), 0);
     }
     assert_eq!(result.addr(), 5);

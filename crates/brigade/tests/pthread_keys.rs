@@ -15,7 +15,10 @@ type Key = libc::pthread_key_t;
 fn new_key(destructor: unsafe extern "C" fn(*mut c_void)) -> Key {
     let mut key = 0;
     // SAFETY: the key is written by the call; the destructor is a function of this test.
-    assert_eq!(unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) }, 0);
+    assert_eq!(
+        unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) },
+        0
+    );
     key
 }
 
@@ -58,7 +61,10 @@ fn forty_keys_keep_their_values_and_run_their_destructors_once() {
             let keys = keys.clone();
             migrating_on(runtime, THREADS, move |index| {
                 for &key in &keys {
-                    assert!(get(key).is_null(), "a new thread saw another thread's value");
+                    assert!(
+                        get(key).is_null(),
+                        "a new thread saw another thread's value"
+                    );
                     set(key, boxed(index + key as usize));
                 }
                 for _ in 0..5 {
@@ -143,7 +149,9 @@ fn a_deleted_key_runs_no_destructor() {
         // SAFETY: the key was created above and is deleted once; the threads do not use it after this.
         assert_eq!(unsafe { libc::pthread_key_delete(key) }, 0);
         threads.iter().for_each(|thread| thread.thread().unpark());
-        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().expect("no panic"));
     });
     assert_eq!(RUNS.get(), 0);
 }
@@ -167,7 +175,9 @@ fn what_the_c_library_keeps_per_thread_is_freed_with_the_thread() {
                     unsafe {
                         libc::strerror(100_000 + index as i32);
                         hop();
-                        assert!(libc::dlopen(c"/nonexistent.so".as_ptr(), libc::RTLD_NOW).is_null());
+                        assert!(
+                            libc::dlopen(c"/nonexistent.so".as_ptr(), libc::RTLD_NOW).is_null()
+                        );
                     }
                     keys.iter().for_each(|&key| set(key, boxed(index)));
                 });
@@ -176,7 +186,10 @@ fn what_the_c_library_keeps_per_thread_is_freed_with_the_thread() {
         });
         // Buffers of at least 200 bytes per thread were left behind: 10 rounds of leaks would be 600 kB and more.
         let growth = allocated[ROUNDS - 1].saturating_sub(allocated[2]);
-        assert!(growth < 150_000, "the heap grew by {growth} bytes: {allocated:?}");
+        assert!(
+            growth < 150_000,
+            "the heap grew by {growth} bytes: {allocated:?}"
+        );
     });
     ended.assert_success();
 }

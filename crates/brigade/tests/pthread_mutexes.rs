@@ -68,12 +68,20 @@ fn check_recursive(mutex: &RawMutex) {
     for _ in 0..ROUNDS {
         mutex.lock_by_yielding();
         hop();
-        assert_eq!(mutex.lock(), 0, "the owner was not recognised after it migrated");
+        assert_eq!(
+            mutex.lock(),
+            0,
+            "the owner was not recognised after it migrated"
+        );
         hop();
         assert_eq!(mutex.unlock(), 0);
         hop();
         assert_eq!(mutex.unlock(), 0);
-        assert_eq!(mutex.unlock(), libc::EPERM, "a thread unlocked what it does not own");
+        assert_eq!(
+            mutex.unlock(),
+            libc::EPERM,
+            "a thread unlocked what it does not own"
+        );
     }
 }
 
@@ -85,7 +93,11 @@ fn a_recursive_mutex_knows_its_owner_after_migration() {
 
 #[test]
 fn a_robust_recursive_mutex_knows_its_owner_after_migration() {
-    let mutex = RawMutex::new(libc::PTHREAD_MUTEX_RECURSIVE, libc::PTHREAD_MUTEX_ROBUST, libc::PTHREAD_PRIO_NONE);
+    let mutex = RawMutex::new(
+        libc::PTHREAD_MUTEX_RECURSIVE,
+        libc::PTHREAD_MUTEX_ROBUST,
+        libc::PTHREAD_PRIO_NONE,
+    );
     migrating(THREADS, move |_| check_recursive(&mutex));
 }
 
@@ -96,7 +108,11 @@ fn an_error_checking_mutex_reports_its_owner_after_migration() {
         for _ in 0..ROUNDS {
             mutex.lock_by_yielding();
             hop();
-            assert_eq!(mutex.lock(), libc::EDEADLK, "the owner was not recognised after it migrated");
+            assert_eq!(
+                mutex.lock(),
+                libc::EDEADLK,
+                "the owner was not recognised after it migrated"
+            );
             hop();
             assert_eq!(mutex.unlock(), 0);
         }
@@ -123,7 +139,11 @@ fn no_two_green_threads_and_no_kernel_thread_share_an_owner() {
     let mutex = std::sync::Arc::new(mutex);
     let shared = std::sync::Arc::clone(&mutex);
     migrating(THREADS, move |_| {
-        assert_eq!(shared.try_lock(), libc::EBUSY, "a green thread passed for the kernel thread that owns the mutex");
+        assert_eq!(
+            shared.try_lock(),
+            libc::EBUSY,
+            "a green thread passed for the kernel thread that owns the mutex"
+        );
         hop();
         assert_eq!(shared.unlock(), libc::EPERM);
     });
@@ -132,21 +152,32 @@ fn no_two_green_threads_and_no_kernel_thread_share_an_owner() {
 
 #[test]
 fn a_priority_inheriting_mutex_is_refused_on_a_green_thread() {
-    let ended = child::run("a_priority_inheriting_mutex_is_refused_on_a_green_thread", &[], || {
-        migrating(2, |_| {
-            let mutex =
-                RawMutex::new(libc::PTHREAD_MUTEX_NORMAL, libc::PTHREAD_MUTEX_STALLED, libc::PTHREAD_PRIO_INHERIT);
-            hop();
-            mutex.lock();
-        });
-    });
+    let ended = child::run(
+        "a_priority_inheriting_mutex_is_refused_on_a_green_thread",
+        &[],
+        || {
+            migrating(2, |_| {
+                let mutex = RawMutex::new(
+                    libc::PTHREAD_MUTEX_NORMAL,
+                    libc::PTHREAD_MUTEX_STALLED,
+                    libc::PTHREAD_PRIO_INHERIT,
+                );
+                hop();
+                mutex.lock();
+            });
+        },
+    );
     ended.assert_aborted_saying(&["priority-inheritance mutex", "green thread"]);
 }
 
 #[test]
 fn a_priority_inheriting_mutex_works_on_kernel_threads_beside_green_threads() {
     static LOCKED: Count = Count::new();
-    let mutex = RawMutex::new(libc::PTHREAD_MUTEX_NORMAL, libc::PTHREAD_MUTEX_STALLED, libc::PTHREAD_PRIO_INHERIT);
+    let mutex = RawMutex::new(
+        libc::PTHREAD_MUTEX_NORMAL,
+        libc::PTHREAD_MUTEX_STALLED,
+        libc::PTHREAD_PRIO_INHERIT,
+    );
     let kernel_thread = std::thread::spawn(move || {
         for _ in 0..1000 {
             assert_eq!(mutex.lock(), 0);
@@ -158,5 +189,7 @@ fn a_priority_inheriting_mutex_works_on_kernel_threads_beside_green_threads() {
         hop();
         LOCKED.wait_for(1000);
     });
-    kernel_thread.join().expect("the kernel thread does not panic");
+    kernel_thread
+        .join()
+        .expect("the kernel thread does not panic");
 }

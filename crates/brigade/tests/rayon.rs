@@ -12,7 +12,10 @@ fn join_and_parallel_iterators_work_inside_green_threads() {
             let (sum, double) = rayon::join(|| (0..100).sum::<usize>() + index, || index * 2);
             assert_eq!((sum, double), (4950 + index, index * 2));
             hop();
-            let sum: usize = (0..50_usize).into_par_iter().map(|number| number + index).sum();
+            let sum: usize = (0..50_usize)
+                .into_par_iter()
+                .map(|number| number + index)
+                .sum();
             assert_eq!(sum, 1225 + 50 * index);
             hop();
         }

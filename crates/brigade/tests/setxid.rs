@@ -17,10 +17,18 @@ fn calls() -> Vec<(&'static str, fn() -> libc::c_int)> {
             ("setgid", || libc::setgid(libc::getgid())),
             ("seteuid", || libc::seteuid(libc::geteuid())),
             ("setegid", || libc::setegid(libc::getegid())),
-            ("setreuid", || libc::setreuid(libc::getuid(), libc::geteuid())),
-            ("setregid", || libc::setregid(libc::getgid(), libc::getegid())),
-            ("setresuid", || libc::setresuid(libc::getuid(), libc::geteuid(), libc::geteuid())),
-            ("setresgid", || libc::setresgid(libc::getgid(), libc::getegid(), libc::getegid())),
+            ("setreuid", || {
+                libc::setreuid(libc::getuid(), libc::geteuid())
+            }),
+            ("setregid", || {
+                libc::setregid(libc::getgid(), libc::getegid())
+            }),
+            ("setresuid", || {
+                libc::setresuid(libc::getuid(), libc::geteuid(), libc::geteuid())
+            }),
+            ("setresgid", || {
+                libc::setresgid(libc::getgid(), libc::getegid(), libc::getegid())
+            }),
         ]
     }
 }
@@ -40,51 +48,65 @@ fn a_green_thread_sets_each_kind_of_id() {
 
 #[test]
 fn a_failing_call_reports_its_errno_on_the_green_thread() {
-    let ended = child::run("a_failing_call_reports_its_errno_on_the_green_thread", &[], || {
-        migrating(8, |_| {
-            hop();
-            // SAFETY: the call takes a number; the kernel refuses -1 as an id for everyone.
-            let result = unsafe { libc::setuid(libc::uid_t::MAX) };
-            let error = std::io::Error::last_os_error();
-            assert_eq!((result, error.raw_os_error()), (-1, Some(libc::EINVAL)));
-        });
-    });
+    let ended = child::run(
+        "a_failing_call_reports_its_errno_on_the_green_thread",
+        &[],
+        || {
+            migrating(8, |_| {
+                hop();
+                // SAFETY: the call takes a number; the kernel refuses -1 as an id for everyone.
+                let result = unsafe { libc::setuid(libc::uid_t::MAX) };
+                let error = std::io::Error::last_os_error();
+                assert_eq!((result, error.raw_os_error()), (-1, Some(libc::EINVAL)));
+            });
+        },
+    );
     ended.assert_success();
 }
 
 #[test]
 fn a_kernel_thread_sets_ids_while_green_threads_run() {
-    let ended = child::run("a_kernel_thread_sets_ids_while_green_threads_run", &[], || {
-        const CALLS: usize = 200;
-        static DONE: Count = Count::new();
-        let setter = std::thread::spawn(|| {
-            for _ in 0..CALLS {
-                // SAFETY: the id is the one the process has.
-                assert_eq!(unsafe { libc::setuid(libc::getuid()) }, 0);
-                DONE.up();
-            }
-        });
-        migrating(20, |_| DONE.wait_for(CALLS));
-        setter.join().expect("the kernel thread does not panic");
-    });
+    let ended = child::run(
+        "a_kernel_thread_sets_ids_while_green_threads_run",
+        &[],
+        || {
+            const CALLS: usize = 200;
+            static DONE: Count = Count::new();
+            let setter = std::thread::spawn(|| {
+                for _ in 0..CALLS {
+                    // SAFETY: the id is the one the process has.
+                    assert_eq!(unsafe { libc::setuid(libc::getuid()) }, 0);
+                    DONE.up();
+                }
+            });
+            migrating(20, |_| DONE.wait_for(CALLS));
+            setter.join().expect("the kernel thread does not panic");
+        },
+    );
     ended.assert_success();
 }
 
 #[test]
 fn green_and_kernel_threads_set_ids_at_the_same_time() {
-    let ended = child::run("green_and_kernel_threads_set_ids_at_the_same_time", &[], || {
-        let set_often = || {
-            for _ in 0..50 {
-                // SAFETY: the id is the one the process has.
-                assert_eq!(unsafe { libc::setgid(libc::getgid()) }, 0);
-            }
-        };
-        let setters: Vec<_> = (0..2).map(|_| std::thread::spawn(set_often)).collect();
-        migrating(8, move |_| {
-            hop();
-            set_often();
-        });
-        setters.into_iter().for_each(|setter| setter.join().expect("the kernel thread does not panic"));
-    });
+    let ended = child::run(
+        "green_and_kernel_threads_set_ids_at_the_same_time",
+        &[],
+        || {
+            let set_often = || {
+                for _ in 0..50 {
+                    // SAFETY: the id is the one the process has.
+                    assert_eq!(unsafe { libc::setgid(libc::getgid()) }, 0);
+                }
+            };
+            let setters: Vec<_> = (0..2).map(|_| std::thread::spawn(set_often)).collect();
+            migrating(8, move |_| {
+                hop();
+                set_often();
+            });
+            setters
+                .into_iter()
+                .for_each(|setter| setter.join().expect("the kernel thread does not panic"));
+        },
+    );
     ended.assert_success();
 }

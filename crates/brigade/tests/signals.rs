@@ -47,10 +47,19 @@ fn install(signal: libc::c_int, flags: libc::c_int) {
 
 /// Starts (or, with 0, stops) a timer that sends its signal over and over.
 fn set_timer(which: libc::c_int, microseconds: libc::suseconds_t) {
-    let interval = libc::timeval { tv_sec: 0, tv_usec: microseconds };
-    let timer = libc::itimerval { it_interval: interval, it_value: interval };
+    let interval = libc::timeval {
+        tv_sec: 0,
+        tv_usec: microseconds,
+    };
+    let timer = libc::itimerval {
+        it_interval: interval,
+        it_value: interval,
+    };
     // SAFETY: the timer value is valid and the old one is not asked for.
-    assert_eq!(unsafe { libc::setitimer(which, &raw const timer, std::ptr::null_mut()) }, 0);
+    assert_eq!(
+        unsafe { libc::setitimer(which, &raw const timer, std::ptr::null_mut()) },
+        0
+    );
 }
 
 /// Works until `signals` more signals were handled, checking its storage around each yield.
@@ -69,7 +78,10 @@ fn work_under_fire(index: usize, signals: usize) {
 
 #[test]
 fn timers_that_interrupt_everything_corrupt_nothing() {
-    for (signal, timer) in [(libc::SIGALRM, libc::ITIMER_REAL), (libc::SIGPROF, libc::ITIMER_PROF)] {
+    for (signal, timer) in [
+        (libc::SIGALRM, libc::ITIMER_REAL),
+        (libc::SIGPROF, libc::ITIMER_PROF),
+    ] {
         for flags in [libc::SA_RESTART | libc::SA_ONSTACK, libc::SA_RESTART] {
             install(signal, flags);
             let enough = HANDLED.get() + 300;
@@ -89,7 +101,10 @@ fn a_signal_raised_by_a_green_thread_is_handled_on_it_at_once() {
                 hop();
                 // SAFETY: raise takes a number; the handler was installed above.
                 assert_eq!(unsafe { libc::raise(libc::SIGUSR1) }, 0);
-                assert!(INTERRUPTED.get() >= round, "the handler ran with another thread's storage");
+                assert!(
+                    INTERRUPTED.get() >= round,
+                    "the handler ran with another thread's storage"
+                );
             }
         });
     }
@@ -102,8 +117,14 @@ fn pthread_kill_reaches_the_calling_green_thread() {
         for round in 1..=10 {
             hop();
             // SAFETY: the calling thread is alive and the handler was installed above.
-            assert_eq!(unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGUSR2) }, 0);
-            assert!(INTERRUPTED.get() >= round, "the handler ran with another thread's storage");
+            assert_eq!(
+                unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGUSR2) },
+                0
+            );
+            assert!(
+                INTERRUPTED.get() >= round,
+                "the handler ran with another thread's storage"
+            );
         }
     });
 }

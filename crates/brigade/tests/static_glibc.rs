@@ -9,7 +9,10 @@ use common::child;
 
 /// The static C library of this machine's compiler, if it has one.
 fn static_c_library() -> Option<PathBuf> {
-    let output = Command::new("cc").arg("-print-file-name=libc.a").output().ok()?;
+    let output = Command::new("cc")
+        .arg("-print-file-name=libc.a")
+        .output()
+        .ok()?;
     let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
     // The compiler repeats the bare name when it knows no such file.
     path.is_absolute().then_some(path)
@@ -24,7 +27,8 @@ fn a_static_program_keeps_the_semantics_of_threads() {
     }
     let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("static_glibc");
     let target = "x86_64-unknown-linux-gnu";
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/static_glibc/Cargo.toml");
+    let manifest =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/static_glibc/Cargo.toml");
     // With an explicit target, the flags reach the program and not the macros that run inside the compiler.
     let status = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--target", target, "--manifest-path"])
@@ -34,11 +38,19 @@ fn a_static_program_keeps_the_semantics_of_threads() {
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .status()
         .expect("cargo can be started");
-    assert!(status.success(), "building the static program ended with {status}");
-    let ended = child::wait(Command::new(target_dir.join(target).join("debug/static-glibc")));
+    assert!(
+        status.success(),
+        "building the static program ended with {status}"
+    );
+    let ended = child::wait(Command::new(
+        target_dir.join(target).join("debug/static-glibc"),
+    ));
     ended.assert_success();
     println!("{}", ended.stdout);
     assert!(ended.stdout.contains("semantics hold"), "{ended:#?}");
     let many_to_many = ended.stdout.contains("model ManyToMany");
-    assert!(many_to_many || ended.stdout.contains("because "), "another model without a reason: {ended:#?}");
+    assert!(
+        many_to_many || ended.stdout.contains("because "),
+        "another model without a reason: {ended:#?}"
+    );
 }

@@ -26,9 +26,16 @@ fn clocks_go_forward() {
 fn localhost_resolves() {
     migrating(50, |index| {
         let port = u16::try_from(index + 1).expect("a small number");
-        let addresses: Vec<_> = ("localhost", port).to_socket_addrs().expect("localhost resolves").collect();
+        let addresses: Vec<_> = ("localhost", port)
+            .to_socket_addrs()
+            .expect("localhost resolves")
+            .collect();
         hop();
-        assert!(addresses.iter().all(|address| address.ip().is_loopback() && address.port() == port));
+        assert!(
+            addresses
+                .iter()
+                .all(|address| address.ip().is_loopback() && address.port() == port)
+        );
         assert!(!addresses.is_empty());
     });
 }
@@ -36,12 +43,20 @@ fn localhost_resolves() {
 #[test]
 fn child_processes_start_and_are_waited_for() {
     migrating(20, |index| {
-        let mut child = Command::new("true").spawn().expect("a process can be started");
+        let mut child = Command::new("true")
+            .spawn()
+            .expect("a process can be started");
         hop();
         assert!(child.wait().expect("a child can be waited for").success());
-        let output = Command::new("echo").arg(index.to_string()).output().expect("a process can be started");
+        let output = Command::new("echo")
+            .arg(index.to_string())
+            .output()
+            .expect("a process can be started");
         hop();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{index}\n"));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            format!("{index}\n")
+        );
     });
 }
 
@@ -53,7 +68,10 @@ fn kernel_threads_start_and_are_joined_from_green_threads() {
             index + 1
         });
         hop();
-        assert_eq!(thread.join().expect("the kernel thread does not panic"), index + 1);
+        assert_eq!(
+            thread.join().expect("the kernel thread does not panic"),
+            index + 1
+        );
     });
 }
 
@@ -62,9 +80,14 @@ fn std_scoped_threads_borrow_from_a_green_stack() {
     migrating(20, |index| {
         let number = index;
         let sum: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..3).map(|extra| scope.spawn(move || number + extra)).collect();
+            let threads: Vec<_> = (0..3)
+                .map(|extra| scope.spawn(move || number + extra))
+                .collect();
             hop();
-            threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("no panic"))
+                .sum()
         });
         assert_eq!(sum, 3 * index + 3);
     });
@@ -106,7 +129,12 @@ fn std_sleep_and_available_parallelism_work() {
         let start = Instant::now();
         std::thread::sleep(Duration::from_millis(1));
         assert!(start.elapsed() >= Duration::from_millis(1));
-        assert!(std::thread::available_parallelism().expect("the kernel answers").get() >= 1);
+        assert!(
+            std::thread::available_parallelism()
+                .expect("the kernel answers")
+                .get()
+                >= 1
+        );
     });
 }
 
@@ -114,7 +142,9 @@ fn std_sleep_and_available_parallelism_work() {
 fn std_sockets_work_between_green_threads() {
     static ECHOED: Count = Count::new();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let address = listener.local_addr().expect("a bound socket has an address");
+    let address = listener
+        .local_addr()
+        .expect("a bound socket has an address");
     migrating(8, move |index| {
         use std::io::{Read, Write};
         if index % 2 == 0 {

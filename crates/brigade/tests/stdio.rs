@@ -21,33 +21,44 @@ fn lines_of_2000_threads_come_out_whole() {
         });
     });
     ended.assert_success();
-    let whole = ended.stdout.lines().filter(|line| line.starts_with('<') && line.ends_with('>')).count();
+    let whole = ended
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with('<') && line.ends_with('>'))
+        .count();
     assert_eq!(whole, PRINTERS * LINES);
 }
 
 #[test]
 fn the_stdout_lock_is_held_across_a_migration_and_is_reentrant() {
-    let ended = child::run("the_stdout_lock_is_held_across_a_migration_and_is_reentrant", &[], || {
-        static TURN: Count = Count::new();
-        migrating(HOLDERS, |index| {
-            for line in 0..LINES {
-                // One holder at a time: waiting for the lock itself would hold a kernel thread.
-                TURN.wait_for(line * HOLDERS + index);
-                let mut lock = std::io::stdout().lock();
-                write!(lock, "<{index}").expect("stdout is open");
-                hop();
-                print!(" {line}");
-                hop();
-                writeln!(lock, ">").expect("stdout is open");
-                drop(lock);
-                TURN.up();
-            }
-        });
-    });
+    let ended = child::run(
+        "the_stdout_lock_is_held_across_a_migration_and_is_reentrant",
+        &[],
+        || {
+            static TURN: Count = Count::new();
+            migrating(HOLDERS, |index| {
+                for line in 0..LINES {
+                    // One holder at a time: waiting for the lock itself would hold a kernel thread.
+                    TURN.wait_for(line * HOLDERS + index);
+                    let mut lock = std::io::stdout().lock();
+                    write!(lock, "<{index}").expect("stdout is open");
+                    hop();
+                    print!(" {line}");
+                    hop();
+                    writeln!(lock, ">").expect("stdout is open");
+                    drop(lock);
+                    TURN.up();
+                }
+            });
+        },
+    );
     ended.assert_success();
     for (index, line) in (0..HOLDERS).flat_map(|index| (0..LINES).map(move |line| (index, line))) {
         let whole = format!("<{index} {line}>");
-        assert!(ended.stdout.lines().any(|seen| seen == whole), "{whole} was torn apart: {ended:#?}");
+        assert!(
+            ended.stdout.lines().any(|seen| seen == whole),
+            "{whole} was torn apart: {ended:#?}"
+        );
     }
 }
 
@@ -67,6 +78,10 @@ fn a_stdout_lock_held_across_migrations_delays_other_printers_but_freezes_nobody
         });
     });
     ended.assert_success();
-    let whole = ended.stdout.lines().filter(|line| line.starts_with('<') && line.ends_with('>')).count();
+    let whole = ended
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with('<') && line.ends_with('>'))
+        .count();
     assert_eq!(whole, HOLDERS * LINES);
 }

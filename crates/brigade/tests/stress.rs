@@ -47,7 +47,12 @@ fn live(run: &Arc<Run>, seed: usize, depth: usize) {
             break;
         }
         one_operation(run, &mut numbers, &mut children, depth);
-        OWNED.with_borrow(|owned| assert!(owned.len() == 1 && *owned[0] == seed, "a thread lost its values"));
+        OWNED.with_borrow(|owned| {
+            assert!(
+                owned.len() == 1 && *owned[0] == seed,
+                "a thread lost its values"
+            )
+        });
     }
     children.into_iter().for_each(|child| join(run, child));
     run.ended.up();
@@ -57,7 +62,12 @@ fn live(run: &Arc<Run>, seed: usize, depth: usize) {
     }
 }
 
-fn one_operation(run: &Arc<Run>, numbers: &mut Numbers, children: &mut Vec<JoinHandle<()>>, depth: usize) {
+fn one_operation(
+    run: &Arc<Run>,
+    numbers: &mut Numbers,
+    children: &mut Vec<JoinHandle<()>>,
+    depth: usize,
+) {
     match numbers.below(12) {
         0..4 if depth < 12 => {
             let (shared, seed) = (Arc::clone(run), numbers.below(usize::MAX));
@@ -80,7 +90,10 @@ fn one_operation(run: &Arc<Run>, numbers: &mut Numbers, children: &mut Vec<JoinH
                 child.thread().unpark();
             }
         }
-        10 => assert_eq!(brigade::blocking(|| std::hint::black_box(vec![1_u8; 300]).len()), 300),
+        10 => assert_eq!(
+            brigade::blocking(|| std::hint::black_box(vec![1_u8; 300]).len()),
+            300
+        ),
         _ => thread::yield_now(),
     }
 }
@@ -95,16 +108,27 @@ fn join(run: &Run, child: JoinHandle<()>) {
 fn seed() -> usize {
     match std::env::var("BRIGADE_STRESS_SEED") {
         Ok(seed) => seed.parse().expect("BRIGADE_STRESS_SEED is a number"),
-        Err(_) => std::time::UNIX_EPOCH.elapsed().expect("the clock is past 1970").subsec_nanos() as usize,
+        Err(_) => std::time::UNIX_EPOCH
+            .elapsed()
+            .expect("the clock is past 1970")
+            .subsec_nanos() as usize,
     }
 }
 
 fn stress(workers: usize, migrate: bool) {
-    let factor = if std::env::var("BRIGADE_STRESS").is_ok_and(|form| form == "long") { 100 } else { 1 };
+    let factor = if std::env::var("BRIGADE_STRESS").is_ok_and(|form| form == "long") {
+        100
+    } else {
+        1
+    };
     let seed = seed();
     println!("{workers} workers, migrate on yield {migrate}: BRIGADE_STRESS_SEED={seed}");
     let _watch = (factor == 1).then(|| Watch::new("a stress run"));
-    let runtime = Builder::new().workers(workers).migrate_on_yield(migrate).build().expect("a runtime");
+    let runtime = Builder::new()
+        .workers(workers)
+        .migrate_on_yield(migrate)
+        .build()
+        .expect("a runtime");
     let run = Arc::new(Run {
         operations: Count::new(),
         operations_max: OPERATIONS * factor,
@@ -118,7 +142,11 @@ fn stress(workers: usize, migrate: bool) {
         round += 1;
     }
     assert_eq!(run.spawned.get(), run.ended.get(), "a thread was lost");
-    println!("{} threads, {} of them panicked", run.ended.get(), run.planned_panics.get());
+    println!(
+        "{} threads, {} of them panicked",
+        run.ended.get(),
+        run.planned_panics.get()
+    );
 }
 
 fn start_and_join_roots(runtime: &Runtime, run: &Arc<Run>, seed: usize) {

@@ -32,9 +32,16 @@ fn set_errno(value: i32) {
 
 /// `Rc`s in a `RefCell`, with a borrow and a clone held across each migration.
 fn check_shared_boxes(index: usize) {
-    assert_eq!(NUMBER.replace(index), 0, "a new thread saw another thread's number");
+    assert_eq!(
+        NUMBER.replace(index),
+        0,
+        "a new thread saw another thread's number"
+    );
     BOXES.with(|boxes| {
-        assert!(boxes.borrow().is_empty(), "a new thread saw another thread's boxes");
+        assert!(
+            boxes.borrow().is_empty(),
+            "a new thread saw another thread's boxes"
+        );
         boxes.borrow_mut().push(Rc::new(index));
     });
     for _ in 0..ROUNDS {
@@ -43,7 +50,11 @@ fn check_shared_boxes(index: usize) {
             let before: *const Vec<Rc<usize>> = &*borrowed;
             let clone = Rc::clone(&borrowed[0]);
             hop();
-            assert_eq!(before, BOXES.with(RefCell::as_ptr).cast_const(), "the thread-local moved");
+            assert_eq!(
+                before,
+                BOXES.with(RefCell::as_ptr).cast_const(),
+                "the thread-local moved"
+            );
             assert!(boxes.try_borrow_mut().is_err(), "the borrow was forgotten");
             assert_eq!((*clone, Rc::strong_count(&clone)), (index, 2));
             drop(clone);
@@ -137,7 +148,11 @@ fn checks_of_the_control() {
 
 #[test]
 fn the_control_passes_without_the_planted_fault() {
-    let ended = child::run("the_control_passes_without_the_planted_fault", &[], checks_of_the_control);
+    let ended = child::run(
+        "the_control_passes_without_the_planted_fault",
+        &[],
+        checks_of_the_control,
+    );
     ended.assert_success();
     assert!(ended.stdout.contains("checks begin"));
 }
@@ -145,11 +160,23 @@ fn the_control_passes_without_the_planted_fault() {
 #[test]
 fn without_the_thread_pointer_switch_the_checks_fail() {
     let plant = [("BRIGADE_PLANT", "no-tls-swap")];
-    let ended =
-        child::run_or_hang("without_the_thread_pointer_switch_the_checks_fail", &plant, checks_of_the_control);
-    assert!(ended.stdout.contains("checks begin"), "the child did not get as far as the checks: {ended:#?}");
-    assert!(!ended.succeeded(), "the checks passed although no thread had storage of its own: {ended:#?}");
+    let ended = child::run_or_hang(
+        "without_the_thread_pointer_switch_the_checks_fail",
+        &plant,
+        checks_of_the_control,
+    );
+    assert!(
+        ended.stdout.contains("checks begin"),
+        "the child did not get as far as the checks: {ended:#?}"
+    );
+    assert!(
+        !ended.succeeded(),
+        "the checks passed although no thread had storage of its own: {ended:#?}"
+    );
     for other_reason in ["cannot migrate threads", "no thread migrated"] {
-        assert!(!ended.stderr.contains(other_reason), "the child failed for another reason: {ended:#?}");
+        assert!(
+            !ended.stderr.contains(other_reason),
+            "the child failed for another reason: {ended:#?}"
+        );
     }
 }

@@ -34,12 +34,22 @@ struct Block {
 
 impl Block {
     fn new(owner: u8, numbers: &mut Numbers) -> Block {
-        let length = if numbers.below(50) == 0 { numbers.below(200_000) } else { numbers.below(900) };
-        Block { owner, bytes: vec![owner; length] }
+        let length = if numbers.below(50) == 0 {
+            numbers.below(200_000)
+        } else {
+            numbers.below(900)
+        };
+        Block {
+            owner,
+            bytes: vec![owner; length],
+        }
     }
 
     fn assert_intact(&self) {
-        assert!(self.bytes.iter().all(|&byte| byte == self.owner), "a block was overwritten");
+        assert!(
+            self.bytes.iter().all(|&byte| byte == self.owner),
+            "a block was overwritten"
+        );
     }
 }
 
@@ -102,7 +112,11 @@ pub(crate) fn growth_per_parked_thread(threads: usize, measure: fn() -> usize) -
         handles.push(runtime.spawn(|| {
             for size in [40, 200, 700, 1000] {
                 let blocks: [Vec<u8>; 4] = std::array::from_fn(|_| vec![1; size]);
-                assert!(std::hint::black_box(blocks).iter().all(|block| block.len() == size));
+                assert!(
+                    std::hint::black_box(blocks)
+                        .iter()
+                        .all(|block| block.len() == size)
+                );
             }
             PARKED.up();
             while RELEASED.get() == 0 {
@@ -114,7 +128,9 @@ pub(crate) fn growth_per_parked_thread(threads: usize, measure: fn() -> usize) -
     let after = measure();
     RELEASED.set(1);
     handles.iter().for_each(|handle| handle.thread().unpark());
-    handles.into_iter().for_each(|handle| handle.join().expect("the thread does not panic"));
+    handles
+        .into_iter()
+        .for_each(|handle| handle.join().expect("the thread does not panic"));
     let growth = after.saturating_sub(before) / threads;
     eprintln!("{growth} bytes per parked thread");
     growth

@@ -53,9 +53,16 @@ impl Ended {
     /// The child aborted, and its message holds each of `words`.
     #[track_caller]
     pub(crate) fn assert_aborted_saying(&self, words: &[&str]) {
-        assert_eq!(self.signal(), Some(libc::SIGABRT), "the child did not abort: {self:#?}");
+        assert_eq!(
+            self.signal(),
+            Some(libc::SIGABRT),
+            "the child did not abort: {self:#?}"
+        );
         for word in words {
-            assert!(self.stderr.contains(word), "the message does not name {word:?}: {self:#?}");
+            assert!(
+                self.stderr.contains(word),
+                "the message does not name {word:?}: {self:#?}"
+            );
         }
     }
 }
@@ -66,7 +73,10 @@ impl Ended {
 #[track_caller]
 pub(crate) fn run(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) -> Ended {
     let ended = run_or_hang(test, variables, body);
-    assert!(!ended.hung(), "the child did not end within {KILL_AFTER_SECONDS} s: {ended:#?}");
+    assert!(
+        !ended.hung(),
+        "the child did not end within {KILL_AFTER_SECONDS} s: {ended:#?}"
+    );
     ended
 }
 
@@ -77,20 +87,31 @@ pub(crate) fn run_or_hang(test: &str, variables: &[(&str, &str)], body: impl FnO
         std::process::exit(0);
     }
     let mut command = Command::new(std::env::current_exe().expect("the path of this test binary"));
-    command.args([test, "--exact", "--nocapture", "--include-ignored"]).env(ROLE, test).envs(variables.iter().copied());
+    command
+        .args([test, "--exact", "--nocapture", "--include-ignored"])
+        .env(ROLE, test)
+        .envs(variables.iter().copied());
     wait(command)
 }
 
 /// Runs any command with the same time limit and the same report.
 pub(crate) fn wait(mut command: Command) -> Ended {
     // A process group of its own, so that what the child forked is killed with it.
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
     let mut child = command.spawn().expect("a child process can be started");
     let stdout = collect(child.stdout.take().expect("stdout is piped"));
     let stderr = collect(child.stderr.take().expect("stderr is piped"));
     let status = end(&mut child);
     let text = |reader: JoinHandle<String>| reader.join().expect("the reader does not panic");
-    Ended { status, stdout: text(stdout), stderr: text(stderr) }
+    Ended {
+        status,
+        stdout: text(stdout),
+        stderr: text(stderr),
+    }
 }
 
 /// Reads a pipe to its end on a kernel thread.
@@ -108,10 +129,18 @@ fn end(child: &mut Child) -> Option<ExitStatus> {
     // SAFETY: pidfd_open takes two numbers and returns a new descriptor or -1.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let fd = i32::try_from(fd).expect("a descriptor fits in an i32");
-    assert!(fd >= 0, "pidfd_open({pid}): {}", std::io::Error::last_os_error());
+    assert!(
+        fd >= 0,
+        "pidfd_open({pid}): {}",
+        std::io::Error::last_os_error()
+    );
     // SAFETY: `fd` was just returned by the kernel and belongs to nobody else.
     let pidfd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut poll = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut poll = libc::pollfd {
+        fd: pidfd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
     // SAFETY: one valid pollfd is passed with count one.
     let ready = unsafe { libc::poll(&mut poll, 1, KILL_AFTER_SECONDS * 1000) };
     // SAFETY: kill takes two numbers; the group is the child's own, because it was started with `process_group(0)`,

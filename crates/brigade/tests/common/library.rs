@@ -62,7 +62,8 @@ impl Library {
     #[track_caller]
     pub(crate) unsafe fn call_with<T>(self, name: &CStr, callback: extern "C" fn()) -> T {
         // SAFETY: the caller promises this type.
-        let function: extern "C" fn(extern "C" fn()) -> T = unsafe { std::mem::transmute(self.address(name)) };
+        let function: extern "C" fn(extern "C" fn()) -> T =
+            unsafe { std::mem::transmute(self.address(name)) };
         function(callback)
     }
 
@@ -72,9 +73,15 @@ impl Library {
     ///
     /// The library exports `name` as a function that takes a number and a callback and returns a `T`.
     #[track_caller]
-    pub(crate) unsafe fn call_number_with<T>(self, name: &CStr, number: i32, callback: extern "C" fn()) -> T {
+    pub(crate) unsafe fn call_number_with<T>(
+        self,
+        name: &CStr,
+        number: i32,
+        callback: extern "C" fn(),
+    ) -> T {
         // SAFETY: the caller promises this type.
-        let function: extern "C" fn(i32, extern "C" fn()) -> T = unsafe { std::mem::transmute(self.address(name)) };
+        let function: extern "C" fn(i32, extern "C" fn()) -> T =
+            unsafe { std::mem::transmute(self.address(name)) };
         function(number, callback)
     }
 }

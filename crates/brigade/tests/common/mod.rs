@@ -7,7 +7,10 @@
 //!    and fails. The limits are far above any honest duration and are never part of what a test asserts.
 //! 3. What may abort the process runs in a child process.
 
-#![allow(dead_code, reason = "each test binary uses its own part of this module")]
+#![allow(
+    dead_code,
+    reason = "each test binary uses its own part of this module"
+)]
 
 pub(crate) mod allocation;
 pub(crate) mod child;
@@ -102,8 +105,16 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// The runtime on which each yield and each wake puts a thread on the other of two processors.
 pub(crate) fn migrating_runtime() -> Runtime {
-    let runtime = Builder::new().workers(2).migrate_on_yield(true).build().expect("a runtime with two workers");
-    assert_eq!(runtime.model(), Model::ManyToMany, "this machine cannot migrate threads; see `brigade doctor`");
+    let runtime = Builder::new()
+        .workers(2)
+        .migrate_on_yield(true)
+        .build()
+        .expect("a runtime with two workers");
+    assert_eq!(
+        runtime.model(),
+        Model::ManyToMany,
+        "this machine cannot migrate threads; see `brigade doctor`"
+    );
     runtime
 }
 
@@ -118,7 +129,11 @@ pub(crate) fn migrating(threads: usize, body: impl Fn(usize) + Send + Sync + 'st
 
 /// As [`migrating`], on a runtime that the caller keeps, so that stacks are used again by the next call.
 #[track_caller]
-pub(crate) fn migrating_on(runtime: &Runtime, threads: usize, body: impl Fn(usize) + Send + Sync + 'static) {
+pub(crate) fn migrating_on(
+    runtime: &Runtime,
+    threads: usize,
+    body: impl Fn(usize) + Send + Sync + 'static,
+) {
     let _watch = Watch::new("a migrating run");
     let (hops, migrations) = (HOPS.get(), MIGRATIONS.get());
     let body = Arc::new(body);
@@ -134,7 +149,10 @@ pub(crate) fn migrating_on(runtime: &Runtime, threads: usize, body: impl Fn(usiz
     }
     assert_eq!(failed, 0, "of {threads} green threads, {failed} panicked");
     let (hops, migrations) = (HOPS.get() - hops, MIGRATIONS.get() - migrations);
-    assert!(migrations > 0, "no thread migrated in {hops} yields: this run proves nothing");
+    assert!(
+        migrations > 0,
+        "no thread migrated in {hops} yields: this run proves nothing"
+    );
     eprintln!("{threads} threads, {hops} yields, {migrations} migrations");
 }
 
@@ -156,7 +174,10 @@ pub(crate) fn on_each_model(test: impl Fn(&Runtime)) {
 pub(crate) fn on_model(model: Model, test: impl Fn(&Runtime)) {
     let _watch = Watch::new(&format!("a run under {model:?}"));
     eprintln!("model {model:?}");
-    let runtime = Builder::new().model(model).build().expect("a runtime of each model can be built");
+    let runtime = Builder::new()
+        .model(model)
+        .build()
+        .expect("a runtime of each model can be built");
     test(&runtime);
 }
 
@@ -170,7 +191,9 @@ impl Watch {
         let (done, ended) = mpsc::channel();
         let what = what.to_owned();
         std::thread::spawn(move || {
-            if ended.recv_timeout(Duration::from_secs(HANG_AFTER_SECONDS)) == Err(RecvTimeoutError::Timeout) {
+            if ended.recv_timeout(Duration::from_secs(HANG_AFTER_SECONDS))
+                == Err(RecvTimeoutError::Timeout)
+            {
                 eprintln!("{what} did not end within {HANG_AFTER_SECONDS} s: it hangs");
                 std::process::abort();
             }
