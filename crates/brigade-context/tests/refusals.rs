@@ -54,6 +54,33 @@ fn thread_locals_in_a_loaded_library_are_refused() {
     );
 }
 
+#[test]
+fn the_self_check_passes_while_other_threads_come_and_go() {
+    const NAME: &str = "the_self_check_passes_while_other_threads_come_and_go";
+    if is_child() {
+        // The kernel moves the trial threads about, and glibc's list of threads changes.
+        for _ in 0..3 {
+            std::thread::spawn(|| {
+                loop {
+                    let churn = std::thread::spawn(|| std::hint::black_box(vec![1u8; 100]).len());
+                    churn.join().expect("no panic");
+                }
+            });
+        }
+        std::thread::yield_now();
+        support().expect("green threads work here");
+        std::process::exit(0);
+    }
+    for round in 0..40 {
+        let output = child(NAME, &[]);
+        assert!(
+            output.status.success(),
+            "round {round}: {}",
+            stderr(&output)
+        );
+    }
+}
+
 /// In the child: runs `body` on a green thread. In the parent: the child must die by SIGABRT with all
 /// of `texts` on its standard error.
 fn dies(test: &str, texts: &[&str], body: fn()) {

@@ -6,7 +6,7 @@
 //! must agree with what was found.
 
 use super::Fault;
-use super::snapshot::Photo;
+use super::snapshot::{Photo, in_rseq_area};
 use crate::arch;
 
 /// What a word of the block is for.
@@ -38,12 +38,11 @@ pub(super) fn classify(
     below: isize,
     above: isize,
 ) -> Result<Vec<Meaning>, Fault> {
-    let rseq = arch::rseq_area();
     let mut meanings = Vec::with_capacity(((below + above) / 8) as usize);
     let mut list_next = None;
     let mut offset = -below;
     while offset < above {
-        let meaning = meaning_of(a, b, offset, -below, rseq, &mut list_next);
+        let meaning = meaning_of(a, b, offset, -below, &mut list_next);
         meanings.push(meaning.ok_or(Fault::UnclassifiedWord(offset))?);
         offset += 8;
     }
@@ -68,15 +67,12 @@ fn meaning_of(
     b: &Photo,
     offset: isize,
     lowest: isize,
-    rseq: Option<(isize, usize)>,
     list_next: &mut Option<isize>,
 ) -> Option<Meaning> {
     let (x, y) = (a.word(offset), b.word(offset));
-    if let Some((at, size)) = rseq
-        && offset >= at & !7
-        && offset < at + size.max(32) as isize
-    {
-        return Some(if offset == at {
+    if in_rseq_area(offset) {
+        let first = arch::rseq_area().is_some_and(|(at, _)| offset == at);
+        return Some(if first {
             Meaning::RseqCpu
         } else {
             Meaning::Rseq

@@ -9,7 +9,8 @@
 //! Invariants
 //! 1. Nothing but the copy runs before the copy (all signals are blocked in the raw threads).
 //! 2. Both threads are alive until both are photographed: glibc's list of threads links them.
-//! 3. The two regions differ in size and place, so a word that holds either differs too.
+//! 3. What the kernel writes by itself (the rseq area) counts as no change.
+//! 4. The two regions differ in size and place, so a word that holds either differs too.
 //!
 //! Rejected: `_dl_allocate_tls` (private, and leaves the thread descriptor to be filled by hand).
 
@@ -27,6 +28,8 @@ pub(super) const MAX_DESCRIPTOR_BYTES: usize = 16 * 1024;
 /// Size of the first raw thread's stack region; the second has one step more.
 const REGION_BYTES: usize = 512 * 1024;
 const REGION_STEP_BYTES: usize = 64 * 1024;
+/// The kernel writes at least so many bytes of the rseq area.
+const RSEQ_LEAST_BYTES: usize = 32;
 /// Room for noted words; more are counted but not kept.
 const MAX_NOTES: usize = 16;
 /// What the key trial stores; no other word has it.
@@ -317,12 +320,20 @@ fn changes(photo: &Photo, act: impl FnOnce()) -> Notes {
     act();
     let mut notes = Notes::new();
     for (i, word) in before[..words].iter().enumerate() {
+        let offset = low + i as isize * 8;
         // SAFETY: as above.
-        if unsafe { start.add(i).read_volatile() } != *word {
-            notes.push(low + i as isize * 8);
+        if unsafe { start.add(i).read_volatile() } != *word && !in_rseq_area(offset) {
+            notes.push(offset);
         }
     }
     notes
+}
+
+/// Whether the kernel writes this word, whenever it moves the thread to another processor.
+pub(super) fn in_rseq_area(offset: isize) -> bool {
+    arch::rseq_area().is_some_and(|(at, size)| {
+        (at & !7..at + size.max(RSEQ_LEAST_BYTES) as isize).contains(&offset)
+    })
 }
 
 fn try_malloc(photo: &mut Photo) {
