@@ -81,6 +81,31 @@ fn forty_keys_keep_their_values_and_run_their_destructors_once() {
 }
 
 #[test]
+fn a_key_without_a_destructor_starts_empty_on_a_used_stack() {
+    let keys: Vec<Key> = (0..KEYS)
+        .map(|_| {
+            let mut key = 0;
+            // SAFETY: the key is written by the call.
+            assert_eq!(unsafe { libc::pthread_key_create(&raw mut key, None) }, 0);
+            key
+        })
+        .collect();
+    alone_with_migrating_runtime(|runtime| {
+        for _ in 0..3 {
+            let keys = keys.clone();
+            migrating_on(runtime, THREADS, move |index| {
+                for &key in &keys {
+                    assert!(get(key).is_null(), "a used stack brought an old value along");
+                    set(key, std::ptr::without_provenance_mut(index + 1));
+                }
+                hop();
+                assert!(keys.iter().all(|&key| get(key).addr() == index + 1));
+            });
+        }
+    });
+}
+
+#[test]
 fn a_destructor_that_sets_its_key_again_runs_again_up_to_the_limit() {
     static RUNS: Count = Count::new();
     static KEY: Count = Count::new();
