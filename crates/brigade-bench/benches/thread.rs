@@ -2,7 +2,8 @@
 //!
 //! All of them run inside one green thread of a runtime with one processor, so
 //! that a figure is the cost of an operation and not of a wake-up across CPUs.
-//! `cargo bench -p brigade-bench` runs them; a word after `--` filters.
+//! `cargo bench -p brigade-bench` runs them; a word after `--` filters. Sample sizes are fixed: left to
+//! itself the harness may settle on one operation per sample, and then shows its own cold caches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,13 +20,13 @@ fn main() {
 }
 
 /// A yield with nobody else to run.
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn yield_alone() {
     thread::yield_now();
 }
 
 /// One round of a yield among `others` + 1 threads: as many switches.
-#[divan::bench(args = [1, 10, 1000])]
+#[divan::bench(args = [1, 10, 1000], sample_size = 100)]
 fn yield_among(bencher: Bencher<'_, '_>, others: usize) {
     let stop = Arc::new(AtomicBool::new(false));
     let spin = |_| {
@@ -47,14 +48,14 @@ fn yield_among(bencher: Bencher<'_, '_>, others: usize) {
 }
 
 /// Spawn one thread and join it.
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn spawn_join() -> u64 {
     let handle = thread::spawn(|| black_box(1_u64));
     handle.join().expect("the thread does not panic")
 }
 
 /// Spawn many threads, then join them.
-#[divan::bench(args = [10, 1000])]
+#[divan::bench(args = [10, 1000], sample_size = 10)]
 fn spawn_join_many(bencher: Bencher<'_, '_>, threads: usize) {
     bencher
         .counter(ItemsCount::new(threads))
@@ -62,7 +63,7 @@ fn spawn_join_many(bencher: Bencher<'_, '_>, threads: usize) {
 }
 
 /// There and back: unpark the other thread, park until it unparks us.
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn park_unpark(bencher: Bencher<'_, '_>) {
     let stop = Arc::new(AtomicBool::new(false));
     let main = thread::current();
@@ -90,7 +91,7 @@ fn park_unpark(bencher: Bencher<'_, '_>) {
 }
 
 /// Unpark oneself, then park: the token alone, no switch.
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn park_with_token(bencher: Bencher<'_, '_>) {
     let me = thread::current();
     bencher.bench_local(|| {
@@ -101,7 +102,7 @@ fn park_with_token(bencher: Bencher<'_, '_>) {
 
 /// Park with a deadline far away among `others` timers, woken at once by another thread:
 /// one timer inserted, one cancelled, two switches.
-#[divan::bench(args = [0, 1000])]
+#[divan::bench(args = [0, 1000], sample_size = 100)]
 fn timer_insert_cancel(bencher: Bencher<'_, '_>, others: usize) {
     const FAR: Duration = Duration::from_secs(3600);
     let sleepers: Vec<_> = (0..others)

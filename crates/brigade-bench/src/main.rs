@@ -103,7 +103,10 @@ fn main() -> ExitCode {
         child::main(c.rival, &work);
     }
     if cli.options.list {
-        return print(&list());
+        return match print(&list()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
     }
     if cli.options.workers.contains(&0) || cli.options.repeats == 0 {
         eprintln!("brigade-bench: --workers and --repeats must be at least 1");
@@ -126,16 +129,27 @@ fn measure(options: &Options) -> ExitCode {
             None
         }
     };
-    let outcomes = runner::run(&plan, program.as_ref(), &progress());
-    let text = match options.json {
-        true => report::json::render(&machine, &outcomes) + "\n",
-        false => format!("{machine}\n\n{}", report::text::render(&outcomes)),
+    let mut code = ExitCode::SUCCESS;
+    let mut say = |text: &str| {
+        if let Err(why) = print(text) {
+            eprintln!("brigade-bench: writing the result: {why}");
+            code = ExitCode::FAILURE;
+        }
     };
-    let failed = outcomes.iter().flat_map(|o| &o.columns).any(|c| c.failed);
-    match print(&text) {
-        ExitCode::SUCCESS if failed => ExitCode::FAILURE,
-        code => code,
+    if !options.json {
+        say(&format!("{machine}\n\n"));
     }
+    let outcomes = runner::run(&plan, program.as_ref(), &progress(), |outcome| {
+        if !options.json {
+            say(&report::text::block(outcome));
+        }
+    });
+    match options.json {
+        true => say(&(report::json::render(&machine, &outcomes) + "\n")),
+        false => say(&report::text::end(&outcomes)),
+    }
+    let failed = outcomes.iter().flat_map(|o| &o.columns).any(|c| c.failed);
+    if failed { ExitCode::FAILURE } else { code }
 }
 
 fn plan(options: &Options) -> Plan {
@@ -176,12 +190,10 @@ fn list() -> String {
 }
 
 /// Prints to stdout; a reader that went away is no failure.
-fn print(text: &str) -> ExitCode {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("brigade-bench: writing the result: {e}");
-            ExitCode::FAILURE
-        }
-        _ => ExitCode::SUCCESS,
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
     }
 }

@@ -74,8 +74,13 @@ impl Outcome {
     }
 }
 
-/// Runs the whole plan.
-pub(crate) fn run(plan: &Plan, go: Option<&go::Program>, progress: &ProgressBar) -> Vec<Outcome> {
+/// Runs the whole plan; `done` sees each outcome as soon as it is there.
+pub(crate) fn run(
+    plan: &Plan,
+    go: Option<&go::Program>,
+    progress: &ProgressBar,
+    mut done: impl FnMut(&Outcome),
+) -> Vec<Outcome> {
     let style = "{bar:24} {pos}/{len} {elapsed} {wide_msg}";
     progress.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
     let runs: usize = plan.lines.iter().map(|s| runnable(plan, s).count()).sum();
@@ -86,7 +91,9 @@ pub(crate) fn run(plan: &Plan, go: Option<&go::Program>, progress: &ProgressBar)
     let mut outcomes = Vec::new();
     for spec in &plan.lines {
         for &workers in &plan.workers {
-            outcomes.push(run_line(plan, spec, workers, go, &mut sampler, progress));
+            let outcome = run_line(plan, spec, workers, go, &mut sampler, progress);
+            progress.suspend(|| done(&outcome));
+            outcomes.push(outcome);
         }
     }
     progress.finish_and_clear();

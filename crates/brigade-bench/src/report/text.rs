@@ -1,4 +1,5 @@
-//! The text report: one block per line, then one summary row per line.
+//! The text report: one block per line, printed as soon as it is measured, then one summary row
+//! per target.
 //!
 //! At most 96 columns wide, no colour, plain ASCII: it is pasted into
 //! BENCHMARKS.md as it is.
@@ -9,19 +10,23 @@ use super::{best_rival, verdicts};
 use crate::rival::Rival;
 use crate::runner::{Column, DISTURBED, Outcome};
 
-/// Renders all results.
-pub(crate) fn render(outcomes: &[Outcome]) -> String {
+/// Renders what comes after the blocks: targets and scaling.
+pub(crate) fn end(outcomes: &[Outcome]) -> String {
     let mut out = String::new();
-    for outcome in outcomes {
-        block(&mut out, outcome);
-        out.push('\n');
-    }
     summary(&mut out, outcomes);
     scaling(&mut out, outcomes);
     out
 }
 
-fn block(out: &mut String, outcome: &Outcome) {
+/// Renders one line's results.
+pub(crate) fn block(outcome: &Outcome) -> String {
+    let mut out = String::new();
+    rows(&mut out, outcome);
+    out.push('\n');
+    out
+}
+
+fn rows(out: &mut String, outcome: &Outcome) {
     let spec = outcome.spec;
     row(
         out,
