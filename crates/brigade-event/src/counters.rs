@@ -1,6 +1,7 @@
 //! Counters with one writer at a time.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// A counter with one writer at a time and any number of readers.
 #[derive(Debug, Default)]
@@ -26,11 +27,26 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
-    /// Adds `n` from any thread.
+    /// Adds one and publishes what the writer did before. Only the writer may call it.
+    #[inline(always)]
+    pub fn bump_published(&self) {
+        // ORDER: Relaxed load: there is one writer. Release store: pairs with `get_published`.
+        self.0.store(self.0.load(Relaxed).wrapping_add(1), Release);
+    }
+
+    /// Adds `n` from any thread and publishes what that thread did before.
     #[inline]
     pub fn add_shared(&self, n: u64) {
-        // ORDER: Relaxed: the value publishes no other data.
-        self.0.fetch_add(n, Relaxed);
+        // ORDER: Release: pairs with `get_published`.
+        self.0.fetch_add(n, Release);
+    }
+
+    /// The value; what the writer did before it published it is visible.
+    #[inline]
+    #[must_use]
+    pub fn get_published(&self) -> u64 {
+        // ORDER: Acquire: pairs with `bump_published` and `add_shared`.
+        self.0.load(Acquire)
     }
 
     /// The value, perhaps a few events old.

@@ -113,6 +113,18 @@ impl Carrier {
         }
     }
 
+    /// Makes the record of a carrier that has ended that of a new one. Others may still look at the atomics.
+    pub(crate) fn reset(&self, processor: *const Processor<Carrier>, searching: bool) {
+        self.handoff.reset();
+        self.processor.set(processor);
+        self.searching.set(searching);
+        self.action.set(Action::None);
+        self.picked.set(ptr::null_mut());
+        self.current.set(ptr::null_mut());
+        // ORDER: Relaxed: published by the start of the kernel thread.
+        self.parker.store(EMPTY, Ordering::Relaxed);
+    }
+
     /// The processor that the last [`Woken::Assigned`] brought, and whether to search with it.
     pub(crate) fn take_assigned(&self) -> (*const Processor<Carrier>, bool) {
         // ORDER: Relaxed: ordered by the Acquire swap of `parker` in `sleep`.

@@ -6,6 +6,7 @@
 
 use std::cell::OnceCell;
 use std::panic::Location;
+use std::sync::Arc;
 
 use brigade_context::SizeClass;
 use brigade_event::WaitReason;
@@ -13,11 +14,14 @@ use brigade_event::WaitReason;
 use crate::carrier::{Action, Carrier};
 use crate::prim::{NEVER, Ordering, futex_wait, futex_wake, kernel_thread, now_ns};
 use crate::sched::{self, Proc};
+use crate::shared::Shared;
 use crate::task::{Task, TaskParts, TaskRef, TaskVtable, next_ids};
 
 thread_local! {
     /// The record of a kernel thread.
     static FOREIGN: OnceCell<TaskRef> = const { OnceCell::new() };
+    /// The runtime of a kernel thread that is a thread of one.
+    static HOME: OnceCell<Arc<Shared>> = const { OnceCell::new() };
 }
 
 static FOREIGN_VTABLE: TaskVtable = TaskVtable {
@@ -73,9 +77,15 @@ fn current_kernel_slow() -> TaskRef {
     known.unwrap_or_else(|_| new_foreign(None))
 }
 
-/// Makes `task` the record of this kernel thread (one kernel thread per thread).
-pub(crate) fn set_current(task: TaskRef) {
+/// Makes `task` the record of this kernel thread and `home` its runtime (one kernel thread per thread).
+pub(crate) fn set_current(task: TaskRef, home: Arc<Shared>) {
     let _ = FOREIGN.try_with(|cell| cell.set(task));
+    let _ = HOME.try_with(|cell| cell.set(home));
+}
+
+/// The runtime that this kernel thread is a thread of.
+pub(crate) fn home() -> Option<Arc<Shared>> {
+    HOME.try_with(|cell| cell.get().cloned()).ok().flatten()
 }
 
 fn new_foreign(name: Option<Box<str>>) -> TaskRef {
@@ -206,9 +216,10 @@ pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: a non-null carrier is the one this code runs on.
     let carrier = unsafe { sched::here().as_ref() };
     match carrier {
-        Some(carrier) if !carrier.current.get().is_null() && !carrier.guest.get() => {
-            sched::give_away(carrier);
-        }
+        Some(carrier)
+            if !carrier.current.get().is_null()
+                && !carrier.guest.get()
+                && sched::give_away(carrier) => {}
         _ => return f(),
     }
     /// Gets a processor back, also when `f` unwinds.

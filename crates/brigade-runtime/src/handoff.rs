@@ -58,6 +58,15 @@ impl Handoff {
         }
     }
 
+    /// Back to the words of [`Handoff::new`], for a new carrier with an old record.
+    #[cfg(not(loom))]
+    pub(crate) fn reset(&self) {
+        // ORDER: Relaxed: published by the start of the carrier; the monitor leaves TAKEN alone.
+        self.word.store(TAKEN, Ordering::Relaxed);
+        // ORDER: Relaxed: as for `word`, published by the start of the carrier.
+        self.inside.store(1, Ordering::Relaxed);
+    }
+
     /// Enters the runtime. True: the carrier holds its processor until [`Handoff::exit`]. False: it has none.
     #[inline(always)]
     #[must_use]

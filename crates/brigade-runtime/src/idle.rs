@@ -120,16 +120,17 @@ impl IdleSet {
         Some(processor)
     }
 
-    /// Takes this processor out. False: somebody else has taken it.
+    /// Takes the first processor out that `wanted` accepts, the one that went idle last first. `wanted` is asked
+    /// under the lock, so what it reads is what went with the processor when it was inserted: a carrier that looks
+    /// for *its* processor must not find one that others have used and inserted again.
     #[must_use]
-    pub(crate) fn remove(&self, processor: usize) -> bool {
+    pub(crate) fn remove_where(&self, wanted: impl Fn(usize) -> bool) -> Option<usize> {
         let mut idle = self.idle.lock();
-        let Some(position) = idle.iter().position(|&p| p == processor) else {
-            return false;
-        };
+        let position = idle.iter().rposition(|&p| wanted(p))?;
+        let processor = idle[position];
         idle.remove(position);
         // ORDER: SeqCst: invariant 1.
         self.idle_count.store(idle.len(), Ordering::SeqCst);
-        true
+        Some(processor)
     }
 }

@@ -32,16 +32,15 @@ pub(crate) fn start(
             "the runtime's max_carriers kernel threads are in use",
         ));
     }
-    let home = std::ptr::from_ref(shared);
-    let fresh = Carrier::new(home.cast(), p, searching);
+    let home = shared.home();
     let reused = shared.free_carriers.lock().pop();
     let carrier = match reused {
         Some(CarrierPtr(record)) => {
-            // SAFETY: a record in the free list is nobody's; its carrier has ended.
-            unsafe { record.write(fresh) };
+            // SAFETY: a record in the free list lives as long as the runtime; its carrier has ended.
+            unsafe { (*record).reset(p, searching) };
             record
         }
-        None => Box::into_raw(Box::new(fresh)),
+        None => Box::into_raw(Box::new(Carrier::new(home.cast(), p, searching))),
     };
     p.set_owner(carrier);
     // SAFETY: `home` came from the `Arc` that the caller's runtime lives in.
@@ -50,6 +49,7 @@ pub(crate) fn start(
     shared.carriers_started.add_shared(1);
     let started = spawn_kernel_thread(main, carrier.cast());
     if started.is_err() {
+        p.set_owner(std::ptr::null_mut());
         shared.free_carriers.lock().push(CarrierPtr(carrier));
         shared.kernel_thread_ends();
         // SAFETY: the count taken above; the caller holds another.
@@ -69,12 +69,12 @@ pub(crate) fn be_prompt() {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
 }
 
-/// The first thing on a carrier's kernel thread. Returns the carrier and its runtime.
+/// The first thing on a carrier's kernel thread. Returns the carrier.
 ///
 /// # Safety
 ///
 /// `argument` is what [`start`] passed to the kernel thread this runs on.
-pub(crate) unsafe fn enter_carrier<'a>(argument: *mut c_void) -> (&'a Carrier, &'a Shared) {
+pub(crate) unsafe fn enter_carrier(argument: *mut c_void) -> *const Carrier {
     let carrier = argument.cast::<Carrier>();
     // SAFETY: the record was made for this thread and lives as long as the runtime.
     let record = unsafe { &*carrier };
@@ -88,21 +88,27 @@ pub(crate) unsafe fn enter_carrier<'a>(argument: *mut c_void) -> (&'a Carrier, &
         crate::task::fatal("brigade: no memory for the signal stack of a carrier");
     }
     shared.registry.lock().push(CarrierPtr(carrier));
-    (record, shared)
+    carrier
 }
 
 /// The last thing on a carrier's kernel thread.
 ///
 /// # Safety
 ///
-/// As [`enter_carrier`]; the carrier has no processor and runs no thread.
-pub(crate) unsafe fn leave_carrier(record: &Carrier, shared: &Shared) {
-    let carrier = std::ptr::from_ref(record).cast_mut();
-    // SAFETY: attached by `enter_carrier` on this kernel thread.
-    unsafe { CarrierBase::detach(carrier.cast()) };
-    shared.registry.lock().retain(|other| other.0 != carrier);
-    shared.free_carriers.lock().push(CarrierPtr(carrier));
-    end_kernel_thread(shared);
+/// As [`enter_carrier`]; the carrier has no processor and runs no thread. No reference to the record or the
+/// runtime is used afterwards: both may be gone before this returns.
+pub(crate) unsafe fn leave_carrier(carrier: *mut Carrier) {
+    // SAFETY: attached by `enter_carrier` on this kernel thread; the record is alive until it is in the free list.
+    let home = unsafe {
+        CarrierBase::detach(carrier.cast());
+        (*carrier).home.cast::<Shared>()
+    };
+    // SAFETY: this thread holds a reference to the runtime until the end of `end_kernel_thread`.
+    unsafe {
+        (*home).registry.lock().retain(|other| other.0 != carrier);
+        (*home).free_carriers.lock().push(CarrierPtr(carrier));
+    }
+    end_kernel_thread(home);
 }
 
 /// The last thing a kernel thread of a runtime does.

@@ -15,8 +15,9 @@
 //!
 //! # Sleep
 //!
-//! When no processor runs it gives pooled stacks back, sleeps until a processor starts ([`Shared::rouse_monitor`]),
-//! and makes no wake-ups.
+//! When no processor runs, or those that run have done so for long and nothing waits for them, it sleeps until a
+//! processor starts or work appears ([`Shared::rouse_monitor`]) and makes no wake-ups. Before that, if nothing runs,
+//! it gives pooled stacks back, once.
 //!
 //! # Rejected
 //!
@@ -27,7 +28,7 @@ use std::ffi::c_void;
 use std::io;
 use std::sync::Arc;
 
-use brigade_context::prim::sys;
+use brigade_context::{self as context, prim::sys};
 
 use crate::launch::{be_prompt, end_kernel_thread, spawn_kernel_thread};
 use crate::prim::{NEVER, Ordering, futex_wait, now_ns};
@@ -40,6 +41,11 @@ const LOOK_NS: u64 = 500_000;
 const QUANTUM_NS: u64 = 1_000_000;
 /// The quantum with many carriers adrift.
 const QUANTUM_MAX_NS: u64 = 10_000_000;
+
+/// A running processor for which nothing waits is left alone after this time without a dispatch.
+const QUIET_AFTER_NS: u64 = 20_000_000;
+/// Pooled stacks are given back when the runtime was idle for so long.
+const TRIM_AFTER_NS: u64 = 100_000_000;
 
 /// What the monitor remembers of a processor.
 #[derive(Clone, Copy)]
@@ -61,55 +67,96 @@ pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<()> {
 
 extern "C" fn monitor_main(argument: *mut c_void) -> *mut c_void {
     let home = argument.cast::<Shared>().cast_const();
-    // SAFETY: the thread holds the reference taken in `start`.
-    let shared = unsafe { &*home };
-    be_prompt();
-    let mut seen = vec![
-        Seen {
-            tick: 0,
-            since_ns: 0
-        };
-        shared.processors.len()
-    ];
-    while !shared.is_stopped() {
-        if shared.processors.iter().any(Proc::is_running) {
-            look(shared, &mut seen);
-            nap(shared);
-        } else {
-            sleep_until_roused(shared);
-        }
+    {
+        // SAFETY: the thread holds the reference taken in `start`.
+        let shared = unsafe { &*home };
+        be_prompt();
+        watch(shared);
     }
     end_kernel_thread(home);
     std::ptr::null_mut()
 }
 
-/// Waits for the next look.
-fn nap(shared: &Shared) {
-    // ORDER: Relaxed: the value while which the monitor waits.
-    let word = shared.monitor_word.load(Ordering::Relaxed);
-    futex_wait(&shared.monitor_word, word, now_ns() + LOOK_NS);
-}
-
-fn sleep_until_roused(shared: &Shared) {
-    brigade_context::trim();
-    // ORDER: SeqCst: before the last look at the processors (see `rouse_monitor`).
-    shared.monitor_word.store(0, Ordering::SeqCst);
-    while !shared.is_stopped() && !shared.processors.iter().any(Proc::is_running) {
-        futex_wait(&shared.monitor_word, 0, NEVER);
-        // ORDER: SeqCst: as above.
-        if shared.monitor_word.load(Ordering::SeqCst) != 0 {
-            break;
+fn watch(shared: &Shared) {
+    let mut seen = vec![
+        Seen {
+            tick: 0,
+            since_ns: now_ns()
+        };
+        shared.processors.len()
+    ];
+    let mut trimmed = false;
+    while !shared.is_stopped() {
+        look(shared, &mut seen);
+        if !is_quiet(shared, &seen) {
+            trimmed = false;
+            nap(shared, LOOK_NS);
+        } else if trimmed || shared.processors.iter().any(Proc::is_running) {
+            sleep_until_roused(shared, &seen);
+        } else {
+            // Idle, but perhaps only for a moment: stacks are given back when it lasts.
+            trimmed = true;
+            nap(shared, TRIM_AFTER_NS);
+            if is_quiet(shared, &seen) {
+                context::trim();
+            }
         }
     }
-    // ORDER: SeqCst: as above.
+}
+
+/// Waits for the next look.
+fn nap(shared: &Shared, time_ns: u64) {
+    // ORDER: Relaxed: the value while which the monitor waits.
+    let word = shared.monitor_word.load(Ordering::Relaxed);
+    futex_wait(&shared.monitor_word, word, now_ns() + time_ns);
+}
+
+/// Nothing to watch: all processors are idle, or run the same thread since long and nothing waits for them.
+fn is_quiet(shared: &Shared, seen: &[Seen]) -> bool {
+    let now = now_ns();
+    shared.processors.iter().zip(seen).all(|(p, seen)| {
+        let still = p.tick() == seen.tick && now.saturating_sub(seen.since_ns) >= QUIET_AFTER_NS;
+        let waiting = work_waits(shared, p, now) || p.timers.earliest_ns() != NEVER;
+        if p.is_running() {
+            still && !waiting
+        } else {
+            !(waiting && p.owner().is_null())
+        }
+    })
+}
+
+fn sleep_until_roused(shared: &Shared, seen: &[Seen]) {
+    // ORDER: SeqCst: before the last look (see `rouse_monitor`).
+    shared.monitor_word.store(0, Ordering::SeqCst);
+    // ORDER: SeqCst: the last look is at what the rousers wrote before they read the word.
+    while !shared.is_stopped()
+        && is_quiet(shared, seen)
+        && shared.monitor_word.load(Ordering::SeqCst) == 0
+    {
+        futex_wait(&shared.monitor_word, 0, NEVER);
+    }
+    // ORDER: SeqCst: from here on nobody needs to rouse.
     shared.monitor_word.store(1, Ordering::SeqCst);
 }
 
 fn look(shared: &Shared, seen: &mut [Seen]) {
     let now = now_ns();
+    if shared.idle.count() > 0 && shared.has_visible_work() {
+        sched::wake_for_work(shared);
+    }
     for (p, seen) in shared.processors.iter().zip(seen) {
         let tick = p.tick();
-        if !p.is_running() || tick != seen.tick {
+        if !p.is_running() {
+            *seen = Seen {
+                tick,
+                since_ns: now,
+            };
+            if p.owner().is_null() && work_waits(shared, p, now) {
+                sched::poke(shared, p);
+            }
+            continue;
+        }
+        if tick != seen.tick {
             *seen = Seen {
                 tick,
                 since_ns: now,
@@ -121,7 +168,7 @@ fn look(shared: &Shared, seen: &mut [Seen]) {
         }
         if shared.idle.count() > 0 && !p.has_mail() {
             sched::wake_for_work(shared);
-        } else if retake(p, tick) {
+        } else if shared.can_start_carrier() && retake(p, tick) {
             shared.handoffs.add_shared(1);
             sched::start_carrier(shared, p, false);
             seen.since_ns = now;

@@ -14,6 +14,7 @@
 //! 3. `tick` changes with every dispatch, so an unchanged tick means that the same thread still runs.
 
 use std::cell::UnsafeCell;
+use std::num::NonZeroU64;
 use std::ptr;
 
 use brigade_context::Slot;
@@ -21,7 +22,7 @@ use brigade_event::Counters;
 
 use crate::prim::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Lock, Ordering};
 use crate::queue::{List, LocalQueue};
-use crate::task::Task;
+use crate::task::{Task, fatal, next_ids};
 use crate::timer::Timers;
 
 /// Stack slots a processor keeps for itself.
@@ -31,7 +32,7 @@ pub(crate) const SLOT_BATCH: usize = 32;
 /// Reservations a processor fetches or returns at a time.
 pub(crate) const CREDIT_BATCH: usize = 64;
 /// Thread numbers a processor fetches at a time.
-pub(crate) const ID_BATCH: u64 = 256;
+const ID_BATCH: u64 = 256;
 /// Dispatches in a row that may come from `run_next` before the ring gets its turn.
 const STREAK_MAX: u32 = 64;
 
@@ -39,8 +40,8 @@ const STREAK_MAX: u32 = 64;
 pub(crate) struct Local {
     pub(crate) slots: Vec<Slot>,
     pub(crate) credits: usize,
-    pub(crate) next_id: u64,
-    pub(crate) last_id: u64,
+    next_id: u64,
+    last_id: u64,
     pub(crate) random: u32,
     streak: u32,
 }
@@ -145,9 +146,8 @@ impl<C> Processor<C> {
             }
             // The ring has just lost a task, so there is room unless it was refilled meanwhile, which only
             // the holder could do.
-            self.queue.push(next, &mut |_| {
-                crate::task::fatal("brigade: ring full after a pop")
-            });
+            self.queue
+                .push(next, &mut |_| fatal("brigade: ring full after a pop"));
             return other;
         }
         local.streak = 0;
@@ -205,6 +205,18 @@ impl<C> Processor<C> {
 }
 
 impl Local {
+    /// A fresh thread number, out of the processor's batch.
+    #[inline(always)]
+    pub(crate) fn next_id(&mut self) -> NonZeroU64 {
+        if self.next_id == self.last_id {
+            self.next_id = next_ids(ID_BATCH).get();
+            self.last_id = self.next_id + ID_BATCH;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        NonZeroU64::new(id).unwrap_or_else(|| fatal("brigade: thread numbers are exhausted"))
+    }
+
     /// The next number of a xorshift generator (Marsaglia, "Xorshift RNGs", 2003).
     pub(crate) fn next_random(&mut self) -> u32 {
         let mut x = self.random;

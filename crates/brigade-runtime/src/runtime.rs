@@ -18,7 +18,9 @@ use brigade_context::{
 use brigade_event::Metrics;
 
 use crate::current;
-use crate::prim::{AtomicBool, AtomicPtr, Ordering, deadline_after, kernel_thread, register_fence};
+use crate::prim::{
+    AtomicBool, AtomicPtr, Lock, Ordering, deadline_after, kernel_thread, register_fence,
+};
 use crate::sched;
 use crate::shared::{Config, Model, Shared};
 use crate::spawn::{self, Join, ScopeCount, SpawnOptions};
@@ -68,17 +70,18 @@ impl RuntimeConfig {
     /// the kernel's error when it allows no kernel thread.
     pub fn build(&self) -> io::Result<RuntimeHandle> {
         let config = self.check()?;
-        let shared = Arc::new(Shared::new(&config));
+        let shared = Shared::new(&config);
+        let handle = RuntimeHandle { shared };
         if config.model != Model::OneToOne {
             prepare_process()?;
-            for processor in &shared.processors {
-                sched::launch_processor(&shared, processor)?;
-            }
-            if config.model == Model::ManyToMany {
-                crate::monitor::start(&shared)?;
+            if let Err(error) = handle.start(config.model) {
+                handle.close();
+                let text =
+                    format!("cannot build a runtime: no kernel thread for a carrier: {error}");
+                return Err(io::Error::new(error.kind(), text));
             }
         }
-        Ok(RuntimeHandle { shared })
+        Ok(handle)
     }
 
     fn check(&self) -> io::Result<Config> {
@@ -145,14 +148,14 @@ fn active_model(wanted: Model) -> Model {
 
 /// What has to be done once per process before the first carrier starts.
 fn prepare_process() -> io::Result<()> {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    // ORDER: AcqRel: a second caller may go on while the first is at work; all steps may be repeated.
-    if DONE.swap(true, Ordering::AcqRel) {
-        return Ok(());
+    static DONE: Lock<bool> = Lock::new(false);
+    let mut done = DONE.lock();
+    if !*done {
+        install_overflow_handler(describe)?;
+        register_fence();
+        on_fork(|| {}, || {}, in_child);
+        *done = true;
     }
-    register_fence();
-    install_overflow_handler(describe)?;
-    on_fork(|| {}, || {}, in_child);
     Ok(())
 }
 
@@ -194,6 +197,8 @@ fn describe(buffer: &mut [u8]) -> usize {
 /// In the child of a fork: the forking thread is alone. A green one keeps its carrier's kernel thread for
 /// itself.
 fn in_child() {
+    // ORDER: Release: pairs with the load in `default_runtime`; one thread exists anyway.
+    DEFAULT.store(std::ptr::null_mut(), Ordering::Release);
     // SAFETY: a non-null carrier is the one this code runs on.
     let Some(carrier) = (unsafe { sched::here().as_ref() }) else {
         return;
@@ -203,8 +208,6 @@ fn in_child() {
         task.become_kernel_thread();
         carrier.guest.set(true);
     }
-    // ORDER: Release: pairs with the load in `default_runtime`; one thread exists anyway.
-    DEFAULT.store(std::ptr::null_mut(), Ordering::Release);
 }
 
 static DEFAULT: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
@@ -254,11 +257,24 @@ pub struct RuntimeHandle {
 }
 
 impl RuntimeHandle {
-    /// The runtime of the current green thread.
+    fn start(&self, model: Model) -> io::Result<()> {
+        for processor in &self.shared.processors {
+            sched::launch_processor(&self.shared, processor)?;
+        }
+        if model == Model::ManyToMany {
+            crate::monitor::start(&self.shared)?;
+        }
+        Ok(())
+    }
+
+    /// The runtime of the current thread, if it is a thread of one.
+    #[inline]
     #[must_use]
     pub fn current() -> Option<RuntimeHandle> {
         // SAFETY: a non-null carrier is the one this code runs on.
-        let carrier = unsafe { sched::here().as_ref() }?;
+        let Some(carrier) = (unsafe { sched::here().as_ref() }) else {
+            return current::home().map(|shared| RuntimeHandle { shared });
+        };
         if carrier.guest.get() || carrier.current.get().is_null() {
             return None;
         }
@@ -362,6 +378,7 @@ impl RuntimeHandle {
             Err(error) => panic!("brigade: cannot run: {error}"),
         };
         let result = panic::catch_unwind(AssertUnwindSafe(|| join.join()));
+        scope.wait();
         match result {
             Ok(Ok(value)) => value,
             Ok(Err(payload)) | Err(payload) => panic::resume_unwind(payload),

@@ -31,6 +31,7 @@
 
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::Arc;
 
 use brigade_context::{self as context, Context, Slot, prepare, reap, retire, switch};
 
@@ -303,13 +304,20 @@ fn requeue_slow(shared: &Shared, processor: *const Proc, task: *mut Task) {
 /// Test policy: gives the thread to the processor after `from`.
 fn mail_away(shared: &Shared, from: usize, task: *mut Task) {
     let to = &shared.processors[(from + 1) % shared.processors.len()];
+    // SAFETY: the thread is in the caller's hands.
+    // ORDER: Relaxed: any processor will do.
+    unsafe {
+        (*task)
+            .last_processor
+            .store(to.index as u32, Ordering::Relaxed)
+    };
     to.put_mail(task);
     poke(shared, to);
 }
 
 /// Wakes the carrier of `processor` if the processor is idle.
 pub(crate) fn poke(shared: &Shared, processor: &Proc) {
-    if !processor.is_running() && shared.idle.remove(processor.index) {
+    if !processor.is_running() && shared.idle.remove_where(|p| p == processor.index).is_some() {
         resume_processor(shared, processor, false);
     }
 }
@@ -331,7 +339,7 @@ unsafe fn finish_exit(carrier: &Carrier, task: *mut Task) {
             let local = unsafe { p.local() };
             local.slots.push(slot);
             local.credits += 1;
-            p.finished.bump();
+            p.finished.bump_published();
         }
         processor => finish_exit_slow(shared, processor, slot, clean),
     }
@@ -354,7 +362,7 @@ fn finish_exit_slow(shared: &Shared, processor: Option<&Proc>, slot: Slot, clean
     }
     context::unreserve(class, 1);
     match processor {
-        Some(p) => p.finished.bump(),
+        Some(p) => p.finished.bump_published(),
         None => shared.outside_finished.add_shared(1),
     }
 }
@@ -364,10 +372,10 @@ extern "C" fn carrier_main(argument: *mut c_void) -> *mut c_void {
     // SAFETY: `launch::start` passed the argument to this kernel thread, and the record has a processor; what
     // runs in between leaves the carrier without one.
     unsafe {
-        let (carrier, shared) = launch::enter_carrier(argument);
+        let carrier = &*launch::enter_carrier(argument);
         adopt(carrier, &*carrier.processor.get());
         run(carrier);
-        launch::leave_carrier(carrier, shared);
+        launch::leave_carrier(argument.cast());
     }
     ptr::null_mut()
 }
@@ -493,15 +501,15 @@ fn find_work(carrier: &Carrier) -> *mut Task {
 
 /// The next thread that needs no search.
 fn find_local(shared: &Shared, p: &Proc) -> *mut Task {
-    let mail = p.take_mail();
-    if !mail.is_null() {
-        return mail;
-    }
     if p.tick().wrapping_add(1).is_multiple_of(PERIOD) {
         let task = shared.pop_global(0, |_| {});
         if !task.is_null() {
             return task;
         }
+    }
+    let mail = p.take_mail();
+    if !mail.is_null() {
+        return mail;
     }
     // SAFETY: the caller's carrier holds the processor.
     let task = unsafe { p.pop_local() };
@@ -538,7 +546,7 @@ fn fire_timers(shared: &Shared, p: &Proc, of: &Proc, now: u64) {
     let mut due = Vec::with_capacity(FIRE_BATCH);
     of.timers.take_due(now, FIRE_BATCH, &mut due);
     p.counters.timers_fired.add(due.len() as u64);
-    let mut queued = 0;
+    let mut queued = usize::from(!p.queue.ring_is_empty());
     for task in due {
         if task.park.notify() {
             queued += 1;
@@ -669,16 +677,23 @@ fn go_idle(carrier: &Carrier, shared: &Shared, p: &Proc) {
     if carrier.searching.replace(false) {
         shared.idle.end_search();
     }
-    if last_look(shared, p) && shared.idle.remove(p.index) {
-        adopt(carrier, p);
-        return;
+    // Others may have used the processor meanwhile and made it idle again: then it is not ours any more.
+    let me = ptr::from_ref(carrier).cast_mut();
+    let take_back = || {
+        shared
+            .idle
+            .remove_where(|i| i == p.index && p.owner() == me)
+            .is_some()
+    };
+    if last_look(shared, p) && take_back() {
+        return adopt(carrier, p);
     }
     let mut deadline_ns = p.timers.earliest_ns();
     loop {
         match carrier.sleep(deadline_ns) {
             Woken::Assigned => return adopt_assigned(carrier),
             Woken::Detached => return wait_spare(carrier, shared),
-            Woken::TimedOut if shared.idle.remove(p.index) => return adopt(carrier, p),
+            Woken::TimedOut if take_back() => return adopt(carrier, p),
             // Somebody has taken the processor and will say so.
             Woken::TimedOut => deadline_ns = NEVER,
             Woken::Stop if shared.is_stopped() => return,
@@ -732,6 +747,14 @@ fn become_spare(carrier: &Carrier) -> bool {
     let shared = shared_of(carrier);
     // The monitor may have given a stuck carrier the kernel's default slice.
     sys::set_time_slice(0, launch::SLICE_NS);
+    // A processor for which no kernel thread could be had waits for the next carrier that is free.
+    let orphan = shared
+        .idle
+        .remove_where(|i| shared.processors[i].owner().is_null());
+    if let Some(index) = orphan {
+        adopt(carrier, &shared.processors[index]);
+        return true;
+    }
     if shared.has_visible_work()
         && let Some(p) = take_idle(shared)
     {
@@ -778,15 +801,20 @@ pub(crate) fn wake_for_work(shared: &Shared) {
     if shared.idle.claim_search() {
         wake_claimed(shared);
     }
+    shared.rouse_monitor();
 }
 
 #[cold]
 #[inline(never)]
 fn wake_claimed(shared: &Shared) {
-    match shared.idle.pop() {
-        Some(index) => resume_processor(shared, &shared.processors[index], true),
-        None => {
-            shared.idle.end_search();
+    loop {
+        if let Some(index) = shared.idle.pop() {
+            return resume_processor(shared, &shared.processors[index], true);
+        }
+        // Nobody to wake. Who pushed meanwhile saw a searcher and relied on it; look for them.
+        shared.idle.end_search();
+        if !shared.has_visible_work() || !shared.idle.claim_search() {
+            return;
         }
     }
 }
@@ -814,12 +842,12 @@ pub(crate) fn start_carrier(shared: &Shared, p: &Proc, searching: bool) {
     if crate::launch::start(shared, p, searching, carrier_main).is_ok() {
         return;
     }
-    if searching {
-        shared.idle.end_search();
-    }
     p.set_owner(ptr::null_mut());
     p.set_running(false);
     shared.idle.insert(p.index);
+    if searching {
+        shared.idle.end_search();
+    }
 }
 
 /// Makes a thread runnable whose wake-up the caller has won, or a new one.
@@ -860,16 +888,24 @@ pub(crate) fn ready_local(shared: &Shared, p: &Proc, task: *mut Task) {
 #[cold]
 #[inline(never)]
 fn ready_outside(home: *const (), task: *mut Task) {
-    // SAFETY: the thread is alive, so its runtime is.
-    let shared = unsafe { &*home.cast::<Shared>() };
+    // SAFETY: the caller has the thread in its hands, so it is alive and its runtime is. After the push it may end
+    // at once, and the runtime with it; hence the reference.
+    let shared = unsafe {
+        Arc::increment_strong_count(home.cast::<Shared>());
+        Arc::from_raw(home.cast::<Shared>())
+    };
+    if shared.generation != context::fork_generation() {
+        // In the child of a fork: the thread exists only in the parent.
+        return;
+    }
     if shared.migrate {
+        // SAFETY: the thread is in the caller's hands.
         // ORDER: Relaxed: any processor will do.
-        // SAFETY: the caller's task is alive.
         let last = unsafe { (*task).last_processor.load(Ordering::Relaxed) };
-        return mail_away(shared, last as usize % shared.processors.len(), task);
+        return mail_away(&shared, last as usize, task);
     }
     shared.push_global(task);
-    wake_for_work(shared);
+    wake_for_work(&shared);
 }
 
 /// True when a thread that yields would only be picked again.
@@ -883,13 +919,14 @@ pub(crate) fn nothing_else(carrier: &Carrier, p: &Proc) -> bool {
 }
 
 /// The carrier gives its processor away and stays with its green thread: declared blocking.
-pub(crate) fn give_away(carrier: &Carrier) {
+///
+/// False: it had none.
+pub(crate) fn give_away(carrier: &Carrier) -> bool {
     let shared = shared_of(carrier);
     let processor = enter(carrier);
     // SAFETY: a non-null processor lives as long as the runtime.
-    if let Some(p) = unsafe { processor.as_ref() }
-        && shared.model == Model::ManyToMany
-    {
+    let held = unsafe { processor.as_ref() }.filter(|_| shared.model == Model::ManyToMany);
+    if let Some(p) = held {
         carrier.handoff.give_up();
         carrier.processor.set(ptr::null());
         p.set_owner(ptr::null_mut());
@@ -903,10 +940,15 @@ pub(crate) fn give_away(carrier: &Carrier) {
         } else {
             p.set_running(false);
             shared.idle.insert(p.index);
-            if shared.has_visible_work() || p.has_mail() {
+            // The last look of a sleeper, and one at what somebody adrift may have left with this processor.
+            if p.timers.earliest_ns() != NEVER || p.has_mail() {
+                poke(shared, p);
+            }
+            if shared.has_visible_work() {
                 wake_for_work(shared);
             }
         }
     }
     carrier.handoff.exit();
+    held.is_some()
 }

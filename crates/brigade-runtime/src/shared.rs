@@ -18,7 +18,7 @@ use brigade_event::{Counter, Metrics};
 
 use crate::carrier::Carrier;
 use crate::idle::IdleSet;
-use crate::prim::{AtomicU32, AtomicUsize, Lock, Ordering, futex_wait, futex_wake};
+use crate::prim::{AtomicPtr, AtomicU32, AtomicUsize, Lock, Ordering, futex_wait, futex_wake};
 use crate::processor::Processor;
 use crate::queue::List;
 use crate::task::Task;
@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) max_carriers: usize,
     pub(crate) migrate: bool,
     pub(crate) generation: u32,
+    /// The runtime itself, as the `Arc` knows it.
+    home: AtomicPtr<Shared>,
     global: Lock<List<Task>>,
     global_len: AtomicUsize,
     state: AtomicU32,
@@ -82,8 +84,8 @@ pub(crate) struct Config {
 }
 
 impl Shared {
-    pub(crate) fn new(config: &Config) -> Shared {
-        Shared {
+    pub(crate) fn new(config: &Config) -> Arc<Shared> {
+        let shared = Arc::new(Shared {
             model: config.model,
             processors: (0..config.workers).map(Processor::new).collect(),
             idle: IdleSet::new(config.workers),
@@ -94,6 +96,7 @@ impl Shared {
             max_carriers: config.max_carriers,
             migrate: config.migrate,
             generation: fork_generation(),
+            home: AtomicPtr::new(std::ptr::null_mut()),
             global: Lock::new(List::new()),
             global_len: AtomicUsize::new(0),
             state: AtomicU32::new(OPEN),
@@ -104,7 +107,24 @@ impl Shared {
             outside_finished: Counter::new(),
             handoffs: Counter::new(),
             carriers_started: Counter::new(),
-        }
+        });
+        let home = Arc::as_ptr(&shared).cast_mut();
+        // ORDER: Relaxed: nobody else knows the runtime yet.
+        shared.home.store(home, Ordering::Relaxed);
+        shared
+    }
+
+    /// The pointer from which references can be counted.
+    pub(crate) fn home(&self) -> *const Shared {
+        // ORDER: Relaxed: written before anybody knew the runtime.
+        self.home.load(Ordering::Relaxed)
+    }
+
+    /// May another kernel thread be started, or is a spare one there?
+    pub(crate) fn can_start_carrier(&self) -> bool {
+        // ORDER: Relaxed: a limit, not an exact one.
+        let alive = self.kernel_threads.load(Ordering::Relaxed) as usize;
+        alive <= self.max_carriers || !self.spares.lock().is_empty()
     }
 
     /// Appends a thread to the global queue. The caller then wakes a processor.
@@ -183,8 +203,12 @@ impl Shared {
 
     /// Live threads, by the order of reading argued in the module's head.
     pub(crate) fn live(&self) -> u64 {
-        let finished: u64 = self.processors.iter().map(|p| p.finished.get()).sum();
-        let finished = finished + self.outside_finished.get();
+        let finished: u64 = self
+            .processors
+            .iter()
+            .map(|p| p.finished.get_published())
+            .sum();
+        let finished = finished + self.outside_finished.get_published();
         // ORDER: SeqCst: keeps the two sums in this order (module head).
         crate::prim::fence(Ordering::SeqCst);
         let spawned: u64 = self.processors.iter().map(|p| p.spawned.get()).sum();
@@ -214,12 +238,12 @@ impl Shared {
         self.wake_monitor();
     }
 
-    /// Wakes the monitor if it sleeps: a processor starts to run.
+    /// Wakes the monitor if it sleeps: a processor starts to run, or there is work to wait for one.
     #[inline]
     pub(crate) fn rouse_monitor(&self) {
-        // ORDER: SeqCst: the caller set its processor running before; the monitor sets the word to 0 before it
-        // looks at the processors for the last time.
-        if self.model == Model::ManyToMany && self.monitor_word.load(Ordering::SeqCst) == 0 {
+        // ORDER: SeqCst: the caller set its processor running, or pushed work, before; the monitor sets the word to
+        // 0 before it looks for the last time.
+        if self.monitor_word.load(Ordering::SeqCst) == 0 {
             self.wake_monitor();
         }
     }

@@ -30,9 +30,11 @@ use brigade_context::{self as context, SizeClass, run_destructors};
 use brigade_event::WaitReason;
 
 use crate::current::{self, park, unpark};
-use crate::prim::{AtomicBool, AtomicU8, AtomicUsize, NEVER, Ordering, kernel_thread};
-use crate::processor::{CREDIT_BATCH, ID_BATCH};
-use crate::sched::{self, Proc};
+use crate::prim::{
+    AtomicBool, AtomicU8, AtomicUsize, NEVER, Ordering, fence, fence_light, kernel_thread,
+};
+use crate::processor::CREDIT_BATCH;
+use crate::sched;
 use crate::shared::{Model, Shared};
 use crate::task::{Task, TaskParts, TaskRef, TaskVtable, fatal, next_ids};
 use crate::thread::Thread;
@@ -138,7 +140,7 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
             if (*cell).flags.fetch_or(FINISHED, Ordering::AcqRel) & ABANDONED != 0 {
                 Self::drop_result(cell);
             }
-            if let Some(scope) = (*cell).scope.take() {
+            if let Some(scope) = &(*cell).scope {
                 scope.leave();
             }
         }
@@ -155,7 +157,7 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
     unsafe fn drop_result(cell: *mut Self) {
         // SAFETY: of thread and handle the caller came second, so the stage is the caller's.
         let stage = unsafe { mem::replace(&mut *(*cell).stage.get(), Stage::Running) };
-        // SAFETY: the scope's count is taken only by the thread itself, in `execute`, after this.
+        // SAFETY: the record is alive, and its scope is never written after the start.
         let scope = unsafe { (*cell).scope.as_ref() };
         if let (Stage::Done(Err(_)), Some(scope)) = (&stage, scope) {
             scope.mark_panicked();
@@ -183,6 +185,20 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
             if (*cell).flags.fetch_or(ABANDONED, Ordering::AcqRel) & FINISHED != 0 {
                 Self::drop_result(cell);
             }
+        }
+    }
+
+    /// Undoes [`allocate`] for a thread that cannot be started: drops the closure and the thread's own reference.
+    fn cancel(join: Join<T>) {
+        let task = join.thread.0.as_ptr();
+        let cell = task.cast::<Self>();
+        // SAFETY: the thread was not started, so the closure and the thread's own reference are the caller's.
+        unsafe {
+            drop(mem::replace(&mut *(*cell).stage.get(), Stage::Running));
+            if let Some(scope) = &(*cell).scope {
+                scope.leave();
+            }
+            drop(TaskRef::from_raw(task));
         }
     }
 
@@ -313,96 +329,102 @@ where
         Some(bytes) => SizeClass::for_stack(bytes)?,
         None => shared.class,
     };
-    let home = Arc::as_ptr(shared).cast();
-    // SAFETY: a non-null carrier is the one this code runs on.
-    if let Some(carrier) = unsafe { sched::here().as_ref() }
-        && carrier.home == home
-        && !carrier.guest.get()
-        && class == shared.class
-    {
+    if shared.generation != context::fork_generation() {
+        return Err(io::Error::other(
+            "cannot spawn a thread: its runtime was left behind by a fork; use a new one",
+        ));
+    }
+    let join = allocate(shared, class, options, f)?;
+    let started = if class == shared.class {
+        start_inside(shared, join.thread.0.as_ptr())
+    } else {
+        Ok(false)
+    };
+    let started = match started {
+        Ok(false) => start_outside(shared, class, join.thread.0.as_ptr()),
+        Ok(true) => Ok(()),
+        Err(error) => Err(error),
+    };
+    match started {
+        Ok(()) => Ok(join),
+        Err(error) => {
+            Cell::<F, T>::cancel(join);
+            Err(error)
+        }
+    }
+}
+
+/// Starts a new thread at the caller's processor. `Ok(false)`: the caller has none of this runtime.
+#[inline(always)]
+fn start_inside(shared: &Arc<Shared>, task: *mut Task) -> io::Result<bool> {
+    let mut fresh = 0;
+    loop {
+        // SAFETY: a non-null carrier is the one this code runs on.
+        let Some(carrier) = (unsafe { sched::here().as_ref() }) else {
+            break;
+        };
+        if carrier.home != shared.home().cast() || carrier.guest.get() {
+            break;
+        }
         let processor = sched::enter(carrier);
         // SAFETY: a non-null processor lives as long as the runtime.
-        if let Some(p) = unsafe { processor.as_ref() } {
-            let spawned = spawn_local(shared, p, class, options, f);
+        let Some(p) = (unsafe { processor.as_ref() }) else {
             carrier.handoff.exit();
-            return spawned;
+            break;
+        };
+        // SAFETY: the carrier holds the processor; the reference ends before the thread is queued.
+        let local = unsafe { p.local() };
+        local.credits += mem::take(&mut fresh);
+        if local.credits > 0 {
+            local.credits -= 1;
+            // SAFETY: nobody else knows the thread yet.
+            unsafe { (*task).id = local.next_id() };
+            p.spawned.bump();
+            sched::ready_local(shared, p, task);
+            carrier.handoff.exit();
+            return Ok(true);
         }
         carrier.handoff.exit();
+        fresh = reserve_some(shared.class)?;
     }
-    spawn_outside(shared, class, options, f)
+    if fresh > 0 {
+        context::unreserve(shared.class, fresh);
+    }
+    Ok(false)
 }
 
-#[inline(always)]
-fn spawn_local<F, T>(
-    shared: &Arc<Shared>,
-    p: &Proc,
-    class: SizeClass,
-    options: SpawnOptions,
-    f: F,
-) -> io::Result<Join<T>>
-where
-    F: FnOnce() -> T,
-{
-    // SAFETY: the caller's carrier holds the processor; the reference ends before the thread is queued.
-    let local = unsafe { p.local() };
-    if local.credits == 0 {
-        context::reserve(class, CREDIT_BATCH).or_else(|_| {
-            context::reserve(class, 1).map(|()| local.credits = 0)?;
-            local.credits = 1;
-            Ok::<(), io::Error>(())
-        })?;
-        if local.credits == 0 {
-            local.credits = CREDIT_BATCH;
-        }
-    }
-    if local.next_id == local.last_id {
-        local.next_id = next_ids(ID_BATCH).get();
-        local.last_id = local.next_id + ID_BATCH;
-    }
-    let Some(id) = NonZeroU64::new(local.next_id) else {
-        fatal("brigade: thread numbers are exhausted")
-    };
-    let join = allocate(shared, class, options, id, f)?;
-    local.credits -= 1;
-    local.next_id += 1;
-    p.spawned.bump();
-    sched::ready_local(shared, p, join.thread.0.as_ptr());
-    Ok(join)
-}
-
+/// Reserves a batch of stacks, or one where a batch is too many.
 #[cold]
-fn spawn_outside<F, T>(
-    shared: &Arc<Shared>,
-    class: SizeClass,
-    options: SpawnOptions,
-    f: F,
-) -> io::Result<Join<T>>
-where
-    F: FnOnce() -> T,
-{
-    let carrier = sched::here();
+fn reserve_some(class: SizeClass) -> io::Result<usize> {
+    match context::reserve(class, CREDIT_BATCH) {
+        Ok(()) => Ok(CREDIT_BATCH),
+        Err(_) => context::reserve(class, 1).map(|()| 1),
+    }
+}
+
+/// Starts a new thread through the global queue.
+#[cold]
+fn start_outside(shared: &Arc<Shared>, class: SizeClass, task: *mut Task) -> io::Result<()> {
+    context::reserve(class, 1)?;
     // SAFETY: a non-null carrier is the one this code runs on.
-    let inside = unsafe { carrier.as_ref() }.is_some_and(|c| c.home == Arc::as_ptr(shared).cast());
+    let inside = unsafe { sched::here().as_ref() }
+        .is_some_and(|carrier| carrier.home == shared.home().cast() && !carrier.guest.get());
+    // Counted first: a close that does not see the count sees that nobody is left, and is seen below.
+    shared.outside_spawned.add_shared(1);
+    // ORDER: SeqCst: pairs with the fence in `stop_if_done`.
+    fence(Ordering::SeqCst);
     if !inside && !shared.is_open() {
+        shared.outside_finished.add_shared(1);
+        shared.stop_if_done();
+        context::unreserve(class, 1);
         return Err(io::Error::other(
             "cannot spawn a thread: the runtime is shutting down",
         ));
     }
-    context::reserve(class, 1)?;
-    let join = match allocate(shared, class, options, next_ids(1), f) {
-        Ok(join) => join,
-        Err(error) => {
-            context::unreserve(class, 1);
-            return Err(error);
-        }
-    };
-    shared.outside_spawned.add_shared(1);
-    sched::ready(
-        std::ptr::null(),
-        Arc::as_ptr(shared).cast(),
-        join.thread.0.as_ptr(),
-    );
-    Ok(join)
+    // SAFETY: nobody else knows the thread yet.
+    unsafe { (*task).id = next_ids(1) };
+    sched::ready(ptr::null(), shared.home().cast(), task);
+    Ok(())
 }
 
 /// Makes the record: one reference for the handle, one for the thread.
@@ -411,7 +433,6 @@ fn allocate<F, T>(
     shared: &Arc<Shared>,
     class: SizeClass,
     options: SpawnOptions,
-    id: NonZeroU64,
     f: F,
 ) -> io::Result<Join<T>>
 where
@@ -432,11 +453,11 @@ where
     }
     let parts = TaskParts {
         vtable: &Cell::<F, T>::VTABLE,
-        home: Arc::as_ptr(shared).cast(),
+        home: shared.home().cast(),
         name: options.name,
         site: options.site,
         class,
-        id,
+        id: NonZeroU64::MIN,
         refs: 2,
     };
     let task = if shared.model == Model::OneToOne {
@@ -486,8 +507,9 @@ where
         SizeClass::for_stack(bytes)?;
         builder = builder.stack_size(bytes);
     }
-    let scope = options.scope.clone();
-    let mut join = allocate(shared, SizeClass::default(), options, next_ids(1), f)?;
+    let mut join = allocate(shared, SizeClass::default(), options, f)?;
+    // SAFETY: nobody else knows the thread yet.
+    unsafe { (*join.thread.0.as_ptr()).id = next_ids(1) };
     let task = SendPtr(join.thread.0.as_ptr());
     let home = Arc::clone(shared);
     home.kernel_thread_starts();
@@ -497,12 +519,13 @@ where
         // SAFETY: the thread's own reference keeps the record alive; the caller of `spawn` promised that the
         // closure may run here.
         unsafe {
-            current::set_current(TaskRef::acquire(task));
+            current::set_current(TaskRef::acquire(task), Arc::clone(&home));
             Cell::<F, T>::execute(task);
             Cell::<F, T>::finish(task);
             drop(TaskRef::from_raw(task));
         }
         home.outside_finished.add_shared(1);
+        fence_light();
         if home.is_closing() {
             home.stop_if_done();
         }
@@ -516,15 +539,7 @@ where
         Err(error) => {
             shared.outside_finished.add_shared(1);
             shared.kernel_thread_ends();
-            if let Some(scope) = scope {
-                scope.leave();
-            }
-            // SAFETY: the thread did not start, so its reference and the closure are ours.
-            unsafe {
-                let cell = join.thread.0.as_ptr().cast::<Cell<F, T>>();
-                drop(mem::replace(&mut *(*cell).stage.get(), Stage::Running));
-                drop(TaskRef::from_raw(join.thread.0.as_ptr()));
-            }
+            Cell::<F, T>::cancel(join);
             let text = format!(
                 "cannot spawn a kernel thread: {error}; the limits are ulimit -u, \
                 kernel.threads-max and vm.max_map_count"

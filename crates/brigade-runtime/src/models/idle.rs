@@ -60,7 +60,7 @@ impl World {
             self.idle.end_search();
         }
         let work = !self.queue.ring_is_empty();
-        !(work && self.idle.remove(1))
+        !(work && self.idle.remove_where(|p| p == 1).is_some())
     }
 }
 
@@ -123,7 +123,7 @@ fn the_checker_finds_a_sleeper_that_looks_too_early() {
             thread::spawn(move || {
                 let work = !world.queue.ring_is_empty();
                 world.idle.insert(1);
-                !(work && world.idle.remove(1))
+                !(work && world.idle.remove_where(|p| p == 1).is_some())
             })
         };
         world

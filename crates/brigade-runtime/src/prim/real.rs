@@ -45,7 +45,10 @@ pub(crate) fn fence_heavy() {
         // ORDER: pairs with the fence in `fence_light`.
         fence(Ordering::SeqCst);
     } else {
-        sys::membarrier();
+        if !sys::membarrier() {
+            sys::write_stderr(b"brigade: the kernel refused a fence that it had promised\n");
+            std::process::abort();
+        }
     }
 }
 
