@@ -161,10 +161,8 @@ fn numbers_parse() {
         for _ in 0..ROUNDS {
             hop();
             // SAFETY: the string is valid and no end pointer is asked for.
-            assert_eq!(
-                unsafe { libc::strtod(c"1.25".as_ptr(), std::ptr::null_mut()) },
-                1.25
-            );
+            let result = unsafe { libc::strtod(c"1.25".as_ptr(), std::ptr::null_mut()) };
+            assert_eq!(result, 1.25);
         }
     });
 }

@@ -34,7 +34,8 @@ fn each_thread_has_its_object_and_destroys_it_at_its_end() {
     migrating(THREADS, move |_| {
         for round in 1..=ROUNDS {
             // SAFETY: the library exports `int cpp_bump()`.
-            assert_eq!(unsafe { library.call::<i32>(c"cpp_bump") }, round);
+            let result = unsafe { library.call::<i32>(c"cpp_bump") };
+            assert_eq!(result, round);
             hop();
         }
         assert!(living_objects(library) > 0);
@@ -63,10 +64,8 @@ fn the_count_of_exceptions_in_flight_belongs_to_the_thread() {
     migrating(THREADS, move |_| {
         for _ in 0..ROUNDS {
             // SAFETY: the library exports `int cpp_unwind_through(void (*)())`, and the callback does not unwind.
-            assert_eq!(
-                unsafe { library.call_with::<i32>(c"cpp_unwind_through", hop_for_c) },
-                1
-            );
+            let result = unsafe { library.call_with::<i32>(c"cpp_unwind_through", hop_for_c) };
+            assert_eq!(result, 1);
         }
     });
 }

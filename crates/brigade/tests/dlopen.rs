@@ -166,10 +166,8 @@ fn check_initial_exec_library(load_on_green_thread: bool) {
                 );
                 for round in 1..=i64::from(ROUNDS) {
                     // SAFETY: the library exports `long static_bump(void)`.
-                    assert_eq!(
-                        unsafe { library.call::<i64>(c"static_bump") },
-                        1_234_567 + round
-                    );
+                    let result = unsafe { library.call::<i64>(c"static_bump") };
+                    assert_eq!(result, 1_234_567 + round);
                     hop();
                     assert_eq!(static_value(library), 1_234_567 + round);
                 }

@@ -11,8 +11,11 @@ thread_local! {
     static NUMBER: Cell<usize> = const { Cell::new(0) };
 }
 
+/// What a forked child of the thread with this number does; whether it held.
+type Step = fn(usize) -> bool;
+
 /// The steps a forked child takes; the exit code of a child that fails is the number of the step.
-const STEPS: [(&str, fn(usize) -> bool); 7] = [
+const STEPS: [(&str, Step); 7] = [
     ("keeps its thread-locals", |index| NUMBER.get() == index + 1),
     ("allocates and frees", |index| {
         let texts: Vec<_> = (0..1000)

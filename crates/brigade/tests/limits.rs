@@ -44,10 +44,8 @@ fn limit_address_space(bytes: usize) {
         rlim_max: bytes as u64,
     };
     // SAFETY: the limit is a valid structure.
-    assert_eq!(
-        unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) },
-        0
-    );
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
+    assert_eq!(result, 0);
 }
 
 #[test]

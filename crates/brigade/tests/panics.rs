@@ -50,7 +50,7 @@ impl Drop for YieldsInDrop {
         }
         let number = self.number;
         let nested = catch_unwind(|| {
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 hop();
             }
             panic_any(Planned(number + 1_000_000));

@@ -15,10 +15,8 @@ type Key = libc::pthread_key_t;
 fn new_key(destructor: unsafe extern "C" fn(*mut c_void)) -> Key {
     let mut key = 0;
     // SAFETY: the key is written by the call; the destructor is a function of this test.
-    assert_eq!(
-        unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) },
-        0
-    );
+    let result = unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) };
+    assert_eq!(result, 0);
     key
 }
 
@@ -29,7 +27,8 @@ fn get(key: Key) -> *mut c_void {
 
 fn set(key: Key, value: *mut c_void) {
     // SAFETY: as in `get`.
-    assert_eq!(unsafe { libc::pthread_setspecific(key, value) }, 0);
+    let result = unsafe { libc::pthread_setspecific(key, value) };
+    assert_eq!(result, 0);
 }
 
 fn boxed(value: usize) -> *mut c_void {
@@ -71,7 +70,8 @@ fn forty_keys_keep_their_values_and_run_their_destructors_once() {
                     hop();
                     for &key in &keys {
                         // SAFETY: the value was set above.
-                        assert_eq!(unsafe { number(get(key)) }, index + key as usize);
+                        let result = unsafe { number(get(key)) };
+                        assert_eq!(result, index + key as usize);
                     }
                 }
             });
@@ -86,7 +86,8 @@ fn a_key_without_a_destructor_starts_empty_on_a_used_stack() {
         .map(|_| {
             let mut key = 0;
             // SAFETY: the key is written by the call.
-            assert_eq!(unsafe { libc::pthread_key_create(&raw mut key, None) }, 0);
+            let result = unsafe { libc::pthread_key_create(&raw mut key, None) };
+            assert_eq!(result, 0);
             key
         })
         .collect();
@@ -95,7 +96,10 @@ fn a_key_without_a_destructor_starts_empty_on_a_used_stack() {
             let keys = keys.clone();
             migrating_on(runtime, THREADS, move |index| {
                 for &key in &keys {
-                    assert!(get(key).is_null(), "a used stack brought an old value along");
+                    assert!(
+                        get(key).is_null(),
+                        "a used stack brought an old value along"
+                    );
                     set(key, std::ptr::without_provenance_mut(index + 1));
                 }
                 hop();
@@ -172,7 +176,8 @@ fn a_deleted_key_runs_no_destructor() {
             .collect();
         SET.wait_for(10);
         // SAFETY: the key was created above and is deleted once; the threads do not use it after this.
-        assert_eq!(unsafe { libc::pthread_key_delete(key) }, 0);
+        let result = unsafe { libc::pthread_key_delete(key) };
+        assert_eq!(result, 0);
         threads.iter().for_each(|thread| thread.thread().unpark());
         threads
             .into_iter()

@@ -8,8 +8,11 @@ mod common;
 
 use common::{Count, child, hop, migrating};
 
+/// A call that changes ids; 0, or -1 with errno set.
+type Call = fn() -> libc::c_int;
+
 /// Each call of the family, named; every one returns 0.
-fn calls() -> Vec<(&'static str, fn() -> libc::c_int)> {
+fn calls() -> Vec<(&'static str, Call)> {
     // SAFETY: the calls take numbers only, and these are the ids the process has already.
     unsafe {
         vec![
@@ -75,11 +78,15 @@ fn a_kernel_thread_sets_ids_while_green_threads_run() {
             let setter = std::thread::spawn(|| {
                 for _ in 0..CALLS {
                     // SAFETY: the id is the one the process has.
-                    assert_eq!(unsafe { libc::setuid(libc::getuid()) }, 0);
+                    let result = unsafe { libc::setuid(libc::getuid()) };
+                    assert_eq!(result, 0);
                     DONE.up();
                 }
             });
-            migrating(20, |_| DONE.wait_for(CALLS));
+            migrating(20, |_| {
+                hop();
+                DONE.wait_for(CALLS);
+            });
             setter.join().expect("the kernel thread does not panic");
         },
     );
@@ -95,7 +102,8 @@ fn green_and_kernel_threads_set_ids_at_the_same_time() {
             let set_often = || {
                 for _ in 0..50 {
                     // SAFETY: the id is the one the process has.
-                    assert_eq!(unsafe { libc::setgid(libc::getgid()) }, 0);
+                    let result = unsafe { libc::setgid(libc::getgid()) };
+                    assert_eq!(result, 0);
                 }
             };
             let setters: Vec<_> = (0..2).map(|_| std::thread::spawn(set_often)).collect();

@@ -56,10 +56,8 @@ fn set_timer(which: libc::c_int, microseconds: libc::suseconds_t) {
         it_value: interval,
     };
     // SAFETY: the timer value is valid and the old one is not asked for.
-    assert_eq!(
-        unsafe { libc::setitimer(which, &raw const timer, std::ptr::null_mut()) },
-        0
-    );
+    let result = unsafe { libc::setitimer(which, &raw const timer, std::ptr::null_mut()) };
+    assert_eq!(result, 0);
 }
 
 /// Works until `signals` more signals were handled, checking its storage around each yield.
@@ -100,7 +98,8 @@ fn a_signal_raised_by_a_green_thread_is_handled_on_it_at_once() {
             for round in 1..=10 {
                 hop();
                 // SAFETY: raise takes a number; the handler was installed above.
-                assert_eq!(unsafe { libc::raise(libc::SIGUSR1) }, 0);
+                let result = unsafe { libc::raise(libc::SIGUSR1) };
+                assert_eq!(result, 0);
                 assert!(
                     INTERRUPTED.get() >= round,
                     "the handler ran with another thread's storage"
@@ -117,10 +116,8 @@ fn pthread_kill_reaches_the_calling_green_thread() {
         for round in 1..=10 {
             hop();
             // SAFETY: the calling thread is alive and the handler was installed above.
-            assert_eq!(
-                unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGUSR2) },
-                0
-            );
+            let result = unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGUSR2) };
+            assert_eq!(result, 0);
             assert!(
                 INTERRUPTED.get() >= round,
                 "the handler ran with another thread's storage"
