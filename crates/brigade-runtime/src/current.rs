@@ -177,6 +177,23 @@ pub(crate) fn unpark(task: &TaskRef) {
     }
 }
 
+/// Yields if the monitor asked for it: a scheduling point of public functions that wake others.
+#[inline]
+pub(crate) fn yield_if_overdue() {
+    // SAFETY: a non-null carrier is the one this code runs on.
+    let Some(carrier) = (unsafe { sched::here().as_ref() }) else {
+        return;
+    };
+    if carrier.current.get().is_null() || carrier.guest.get() {
+        return;
+    }
+    // SAFETY: a non-null processor lives as long as the runtime.
+    match unsafe { sched::enter(carrier).as_ref() } {
+        Some(p) => sched::exit_or_yield(carrier, p),
+        None => carrier.handoff.exit(),
+    }
+}
+
 /// Lets other threads run.
 pub fn yield_now() {
     // SAFETY: a non-null carrier is the one this code runs on.

@@ -6,6 +6,9 @@
 //! and for which work waits is taken from its carrier (`handoff.rs`) and given to another. The stuck green
 //! thread goes on undisturbed on its kernel thread; the kernel's scheduler shares the cores.
 //!
+//! A thread that spawns or wakes others all the time enters the runtime by itself; it is only told to yield there,
+//! because without a processor each of its spawns would go through the global queue.
+//!
 //! If there is an idle processor, waiting work is its business: the monitor only wakes it.
 //!
 //! # The quantum
@@ -51,6 +54,7 @@ const TRIM_AFTER_NS: u64 = 100_000_000;
 #[derive(Clone, Copy)]
 struct Seen {
     tick: u32,
+    activity: u64,
     since_ns: u64,
 }
 
@@ -81,6 +85,7 @@ fn watch(shared: &Shared) {
     let mut seen = vec![
         Seen {
             tick: 0,
+            activity: 0,
             since_ns: now_ns()
         };
         shared.processors.len()
@@ -146,27 +151,26 @@ fn look(shared: &Shared, seen: &mut [Seen]) {
     }
     for (p, seen) in shared.processors.iter().zip(seen) {
         let tick = p.tick();
-        if !p.is_running() {
+        let activity = p.activity();
+        if !p.is_running() || tick != seen.tick {
             *seen = Seen {
                 tick,
+                activity,
                 since_ns: now,
             };
-            if p.owner().is_null() && work_waits(shared, p, now) {
+            if !p.is_running() && p.owner().is_null() && work_waits(shared, p, now) {
                 sched::poke(shared, p);
             }
             continue;
         }
-        if tick != seen.tick {
-            *seen = Seen {
-                tick,
-                since_ns: now,
-            };
-            continue;
-        }
+        let was_active = activity != seen.activity;
+        seen.activity = activity;
         if now.saturating_sub(seen.since_ns) < quantum_ns(shared) || !work_waits(shared, p, now) {
             continue;
         }
-        if shared.idle.count() > 0 && !p.has_mail() {
+        if was_active {
+            p.set_overdue();
+        } else if shared.idle.count() > 0 && !p.has_mail() {
             sched::wake_for_work(shared);
         } else if shared.can_start_carrier() && retake(p, tick) {
             shared.handoffs.add_shared(1);

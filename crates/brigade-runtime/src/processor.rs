@@ -56,6 +56,8 @@ pub(crate) struct Processor<C> {
     pub(crate) timers: Timers,
     owner: AtomicPtr<C>,
     running: AtomicBool,
+    /// The monitor wants the running thread to yield at its next chance.
+    overdue: AtomicBool,
     pub(crate) spawned: brigade_event::Counter,
     pub(crate) finished: brigade_event::Counter,
     mail: Lock<List<Task>>,
@@ -79,6 +81,7 @@ impl<C> Processor<C> {
             timers: Timers::new(),
             owner: AtomicPtr::new(ptr::null_mut()),
             running: AtomicBool::new(false),
+            overdue: AtomicBool::new(false),
             spawned: brigade_event::Counter::new(),
             finished: brigade_event::Counter::new(),
             mail: Lock::new(List::new()),
@@ -177,6 +180,32 @@ impl<C> Processor<C> {
     pub(crate) fn set_running(&self, running: bool) {
         // ORDER: SeqCst: see `is_running`.
         self.running.store(running, Ordering::SeqCst);
+    }
+
+    /// By the monitor: the running thread has had its time, but it enters the runtime often enough to yield by
+    /// itself.
+    pub(crate) fn set_overdue(&self) {
+        // ORDER: Relaxed: a request; when it is seen does not matter.
+        self.overdue.store(true, Ordering::Relaxed);
+    }
+
+    /// By the holder: should the running thread yield? Asks once.
+    #[inline(always)]
+    pub(crate) fn take_overdue(&self) -> bool {
+        // ORDER: Relaxed: as in `set_overdue`.
+        let overdue = self.overdue.load(Ordering::Relaxed);
+        if overdue {
+            // ORDER: Relaxed: a request that is lost here is made again.
+            self.overdue.store(false, Ordering::Relaxed);
+        }
+        overdue
+    }
+
+    /// A number that changes when the running thread spawns or wakes others.
+    pub(crate) fn activity(&self) -> u64 {
+        self.spawned
+            .get()
+            .wrapping_add(u64::from(self.queue.pushes()))
     }
 
     /// Puts a thread into the box that only this processor empties (the migrating test policy).

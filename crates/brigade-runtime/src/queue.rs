@@ -258,6 +258,13 @@ impl<T: Link> LocalQueue<T> {
         self.head.load(Ordering::SeqCst) == tail
     }
 
+    /// How much was pushed to the ring so far, modulo 2^32.
+    #[cfg(not(loom))]
+    pub(crate) fn pushes(&self) -> u32 {
+        // ORDER: Relaxed: a statistic.
+        self.tail.load(Ordering::Relaxed)
+    }
+
     /// What runs next, for a thief that wants to see whether the owner makes progress.
     pub(crate) fn next_item(&self) -> *mut T {
         // ORDER: SeqCst: the total order with `push_next` and the idle count (see "Waking").

@@ -908,6 +908,18 @@ fn ready_outside(home: *const (), task: *mut Task) {
     wake_for_work(&shared);
 }
 
+/// Leaves the runtime, or yields if the thread has had its time. Only where the caller holds nothing that others
+/// spin for.
+#[inline(always)]
+pub(crate) fn exit_or_yield(carrier: &Carrier, p: &Proc) {
+    if p.take_overdue() {
+        // SAFETY: on a green thread, inside the runtime, with the carrier's processor.
+        unsafe { suspend(carrier, p, Action::Yield) };
+    } else {
+        carrier.handoff.exit();
+    }
+}
+
 /// True when a thread that yields would only be picked again.
 #[inline(always)]
 pub(crate) fn nothing_else(carrier: &Carrier, p: &Proc) -> bool {

@@ -381,7 +381,7 @@ fn start_inside(shared: &Arc<Shared>, task: *mut Task) -> io::Result<bool> {
             unsafe { (*task).id = local.next_id() };
             p.spawned.bump();
             sched::ready_local(shared, p, task);
-            carrier.handoff.exit();
+            sched::exit_or_yield(carrier, p);
             return Ok(true);
         }
         carrier.handoff.exit();

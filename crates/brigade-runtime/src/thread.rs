@@ -21,6 +21,7 @@ impl Thread {
     pub fn unpark(&self) {
         if self.0.put_token() {
             unpark(&self.0);
+            current::yield_if_overdue();
         }
     }
 
