@@ -15,7 +15,8 @@
         target_arch = "x86_64",
         target_os = "linux",
         target_env = "gnu",
-        not(target_feature = "crt-static")
+        not(target_feature = "crt-static"),
+        not(miri)
     )),
     allow(dead_code)
 )]
@@ -27,7 +28,8 @@ mod carrier;
     target_arch = "x86_64",
     target_os = "linux",
     target_env = "gnu",
-    not(target_feature = "crt-static")
+    not(target_feature = "crt-static"),
+    not(miri)
 ))]
 mod deny;
 mod fork;

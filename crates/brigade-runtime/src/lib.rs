@@ -71,3 +71,6 @@ pub mod park {
 
 #[cfg(all(loom, test))]
 mod models;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
