@@ -77,6 +77,35 @@ fn current_kernel_slow() -> TaskRef {
     known.unwrap_or_else(|_| new_foreign(None))
 }
 
+/// Calls `f` with the record of the current thread.
+#[inline(always)]
+pub(crate) fn with<R>(f: impl FnOnce(&Task) -> R) -> R {
+    // SAFETY: the running thread holds a reference to itself, and it is this thread that runs `f`.
+    match unsafe { current_green().as_ref() } {
+        Some(green) => f(green),
+        None => f(&current_kernel_slow()),
+    }
+}
+
+/// The end of a thread: tells the one that waits for it.
+#[inline]
+pub(crate) fn finish(task: &Task) {
+    let joiner = task.joiner_at_end();
+    // SAFETY: the waiter does not go away before the thread is done.
+    let Some(waiter) = (unsafe { joiner.as_ref() }) else {
+        return;
+    };
+    if waiter.is_green() && waiter.park.notify() {
+        // It is parked, and this call alone may queue it: it stays where it is until it is queued.
+        task.set_done();
+        return sched::ready(sched::here(), waiter.home, joiner);
+    }
+    // SAFETY: as above; the reference keeps the record when the waiter sees the end by itself.
+    let waiter = unsafe { TaskRef::acquire(joiner) };
+    task.set_done();
+    unpark(&waiter);
+}
+
 /// Makes `task` the record of this kernel thread and `home` its runtime (one kernel thread per thread).
 pub(crate) fn set_current(task: TaskRef, home: Arc<Shared>) {
     let _ = FOREIGN.try_with(|cell| cell.set(task));

@@ -53,7 +53,9 @@ pub use runtime::{
 #[cfg(not(loom))]
 pub use shared::Model;
 #[cfg(not(loom))]
-pub use spawn::{Join, ScopeCount, SpawnOptions, ThreadResult, park_for_token, sleep_until};
+pub use spawn::{
+    Join, ScopeCount, SpawnOptions, ThreadResult, park_for_token, sleep_until, spawn_here,
+};
 #[cfg(not(loom))]
 pub use thread::{Thread, ThreadId, current};
 

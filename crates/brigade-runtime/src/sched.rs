@@ -48,6 +48,8 @@ use crate::task::{Task, TaskRef};
 const PERIOD: u32 = 32;
 /// How long a carrier searches before it sleeps.
 const SEARCH_NS: u64 = 30_000;
+/// Spin-loop hints between two looks of a searcher, at most: a few microseconds.
+const SEARCH_PAUSES_MAX: u32 = 128;
 /// A processor that has not dispatched for so long may lose its `run_next`.
 const HOT_NS: u64 = 5_000;
 /// Timers fired at a time.
@@ -594,6 +596,7 @@ struct Watch {
 fn search(shared: &Shared, p: &Proc) -> *mut Task {
     let start_ns = now_ns();
     let mut watch = None;
+    let mut pauses = 8;
     loop {
         let now = now_ns();
         let task = search_once(shared, p, now, &mut watch);
@@ -604,9 +607,11 @@ fn search(shared: &Shared, p: &Proc) -> *mut Task {
         if p.timers.earliest_ns() <= now {
             fire_timers(shared, p, p, now);
         }
-        for _ in 0..16 {
+        // Each look takes cache lines from a victim that may be busy with its own queue, so they get rarer.
+        for _ in 0..pauses {
             spin_loop();
         }
+        pauses = (2 * pauses).min(SEARCH_PAUSES_MAX);
     }
 }
 

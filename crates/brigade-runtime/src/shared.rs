@@ -298,6 +298,16 @@ impl Shared {
         }
     }
 
+    /// A counted reference.
+    pub(crate) fn to_arc(&self) -> Arc<Shared> {
+        let home = self.home();
+        // SAFETY: `home` came from the `Arc` that the runtime lives in.
+        unsafe {
+            Arc::increment_strong_count(home);
+            Arc::from_raw(home)
+        }
+    }
+
     /// The reference count in which carriers and monitor hold the runtime.
     pub(crate) fn retain(self: &Arc<Shared>) -> *const () {
         Arc::into_raw(Arc::clone(self)).cast()

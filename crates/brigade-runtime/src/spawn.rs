@@ -148,9 +148,7 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
 
     unsafe fn finish(task: *mut Task) {
         // SAFETY: a running thread's record is alive.
-        if let Some(joiner) = unsafe { (*task).finish() } {
-            unpark(&joiner);
-        }
+        current::finish(unsafe { &*task });
     }
 
     /// Drops the result that nobody will take. A panic in its drop cannot go anywhere: abort, as std does.
@@ -265,34 +263,38 @@ impl<T> Drop for Join<T> {
 }
 
 fn wait_done(task: &TaskRef) {
-    if task.is_done() {
-        return;
-    }
-    let me = current::current();
-    if task.set_joiner(me.clone()) {
-        while !task.is_done() {
-            park(&me, WaitReason::Join, NEVER);
-        }
+    if !task.is_done() {
+        current::with(|me| {
+            if task.set_joiner(me) {
+                while !task.is_done() {
+                    park(me, WaitReason::Join, NEVER);
+                }
+            }
+        });
     }
 }
 
 /// Blocks the current thread until its park token is there or the deadline has passed.
 pub fn park_for_token(deadline_ns: u64) {
-    let me = current::current();
+    current::with(|me| wait_token(me, deadline_ns));
+}
+
+fn wait_token(me: &Task, deadline_ns: u64) {
     while !me.take_token() {
         if deadline_ns != NEVER && crate::prim::now_ns() >= deadline_ns {
             return;
         }
-        park(&me, WaitReason::Park, deadline_ns);
+        park(me, WaitReason::Park, deadline_ns);
     }
 }
 
 /// Blocks the current thread until the deadline has passed.
 pub fn sleep_until(deadline_ns: u64) {
-    let me = current::current();
-    while crate::prim::now_ns() < deadline_ns {
-        park(&me, WaitReason::Sleep, deadline_ns);
-    }
+    current::with(|me| {
+        while crate::prim::now_ns() < deadline_ns {
+            park(me, WaitReason::Sleep, deadline_ns);
+        }
+    });
 }
 
 /// What a thread is spawned with.
@@ -314,7 +316,7 @@ pub struct SpawnOptions {
 /// What `f` and `T` borrow must outlive the thread (with a scope: until [`ScopeCount::wait`] has returned), and
 /// both must be allowed to move to another thread.
 pub(crate) unsafe fn spawn<F, T>(
-    shared: &Arc<Shared>,
+    shared: &Shared,
     options: SpawnOptions,
     f: F,
 ) -> io::Result<Join<T>>
@@ -356,7 +358,7 @@ where
 
 /// Starts a new thread at the caller's processor. `Ok(false)`: the caller has none of this runtime.
 #[inline(always)]
-fn start_inside(shared: &Arc<Shared>, task: *mut Task) -> io::Result<bool> {
+fn start_inside(shared: &Shared, task: *mut Task) -> io::Result<bool> {
     let mut fresh = 0;
     loop {
         // SAFETY: a non-null carrier is the one this code runs on.
@@ -404,7 +406,7 @@ fn reserve_some(class: SizeClass) -> io::Result<usize> {
 
 /// Starts a new thread through the global queue.
 #[cold]
-fn start_outside(shared: &Arc<Shared>, class: SizeClass, task: *mut Task) -> io::Result<()> {
+fn start_outside(shared: &Shared, class: SizeClass, task: *mut Task) -> io::Result<()> {
     context::reserve(class, 1)?;
     // SAFETY: a non-null carrier is the one this code runs on.
     let inside = unsafe { sched::here().as_ref() }
@@ -430,7 +432,7 @@ fn start_outside(shared: &Arc<Shared>, class: SizeClass, task: *mut Task) -> io:
 /// Makes the record: one reference for the handle, one for the thread.
 #[inline(always)]
 fn allocate<F, T>(
-    shared: &Arc<Shared>,
+    shared: &Shared,
     class: SizeClass,
     options: SpawnOptions,
     f: F,
@@ -486,11 +488,7 @@ struct SendPtr(*mut Task);
 unsafe impl Send for SendPtr {}
 
 /// One kernel thread per thread.
-unsafe fn spawn_kernel<F, T>(
-    shared: &Arc<Shared>,
-    options: SpawnOptions,
-    f: F,
-) -> io::Result<Join<T>>
+unsafe fn spawn_kernel<F, T>(shared: &Shared, options: SpawnOptions, f: F) -> io::Result<Join<T>>
 where
     F: FnOnce() -> T,
 {
@@ -511,7 +509,7 @@ where
     // SAFETY: nobody else knows the thread yet.
     unsafe { (*join.thread.0.as_ptr()).id = next_ids(1) };
     let task = SendPtr(join.thread.0.as_ptr());
-    let home = Arc::clone(shared);
+    let home = shared.to_arc();
     home.kernel_thread_starts();
     shared.outside_spawned.add_shared(1);
     let started = builder.spawn(move || {
@@ -546,5 +544,30 @@ where
             );
             Err(io::Error::new(error.kind(), text))
         }
+    }
+}
+
+/// Spawns a thread of the runtime that the current green thread belongs to. `Err` hands both arguments back when
+/// there is none.
+///
+/// # Errors
+///
+/// As [`crate::RuntimeHandle::spawn`].
+#[inline]
+pub fn spawn_here<F, T>(
+    options: SpawnOptions,
+    f: F,
+) -> Result<io::Result<Join<T>>, (SpawnOptions, F)>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    // SAFETY: a non-null carrier is the one this code runs on.
+    match unsafe { sched::here().as_ref() } {
+        Some(carrier) if !carrier.guest.get() && !carrier.current.get().is_null() => {
+            // SAFETY: nothing is borrowed, and both may move to another thread.
+            Ok(unsafe { spawn(sched::shared_of(carrier), options, f) })
+        }
+        _ => Err((options, f)),
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct Task {
     pub(crate) context: UnsafeCell<Context>,
     pub(crate) slot: UnsafeCell<Option<Slot>>,
     link: UnsafeCell<*mut Task>,
-    /// Null, the thread that waits for this one's end (with a reference), or [`DONE`].
+    /// Null, the thread that waits for this one's end, or [`DONE`].
     joiner: AtomicPtr<Task>,
     pub(crate) vtable: &'static TaskVtable,
     /// The runtime the thread belongs to, as its module knows it; null for kernel threads.
@@ -188,31 +188,39 @@ impl Task {
         self.joiner.load(Ordering::Acquire) == DONE
     }
 
-    /// Makes `waiter` the one to wake at the thread's end. False: the thread has ended. Only one thread may
-    /// wait.
-    pub(crate) fn set_joiner(&self, waiter: TaskRef) -> bool {
-        let waiter = waiter.into_raw();
-        // ORDER: AcqRel: Release hands the waiter's record to `finish`; Acquire sees the end (as `is_done`).
+    /// By the thread `waiter` itself: it is the one to wake at this thread's end, and will not go away before
+    /// [`Task::is_done`] says true. False: the thread has ended. Only one thread may wait.
+    pub(crate) fn set_joiner(&self, waiter: &Task) -> bool {
+        let waiter = ptr::from_ref(waiter).cast_mut();
+        // ORDER: AcqRel: Release hands the waiter's record to `joiner_at_end`; Acquire sees the end (as `is_done`).
         let before = self.joiner.compare_exchange(
             ptr::null_mut(),
             waiter,
             Ordering::AcqRel,
             Ordering::Acquire,
         );
-        if before.is_err() {
-            // SAFETY: the pointer was not stored, so the reference is still ours.
-            drop(unsafe { TaskRef::from_raw(waiter) });
-        }
         before.is_ok()
     }
 
-    /// By the thread itself, when all of its code has run. Returns the waiter to wake.
+    /// By the thread itself, when all of its code has run. Null: nobody waits and the thread is done. Else the
+    /// waiter, which stays where it is until [`Task::set_done`].
     #[inline]
-    pub(crate) fn finish(&self) -> Option<TaskRef> {
+    pub(crate) fn joiner_at_end(&self) -> *mut Task {
         // ORDER: AcqRel: Release publishes the thread's effects to `is_done`; Acquire takes over the waiter.
-        let waiter = self.joiner.swap(DONE, Ordering::AcqRel);
-        // SAFETY: a non-null joiner is a reference handed over by `set_joiner`, taken once by this swap.
-        NonNull::new(waiter).map(|waiter| unsafe { TaskRef::from_raw(waiter.as_ptr()) })
+        let before = self.joiner.compare_exchange(
+            ptr::null_mut(),
+            DONE,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        before.err().unwrap_or(ptr::null_mut())
+    }
+
+    /// By the thread itself, after [`Task::joiner_at_end`] named a waiter.
+    #[inline]
+    pub(crate) fn set_done(&self) {
+        // ORDER: Release: publishes the thread's effects to `is_done`.
+        self.joiner.store(DONE, Ordering::Release);
     }
 }
 
@@ -254,13 +262,6 @@ impl TaskRef {
     }
 
     #[inline(always)]
-    pub(crate) fn into_raw(self) -> *mut Task {
-        let task = self.0.as_ptr();
-        std::mem::forget(self);
-        task
-    }
-
-    #[inline(always)]
     pub(crate) fn as_ptr(&self) -> *mut Task {
         self.0.as_ptr()
     }
@@ -285,6 +286,12 @@ impl std::ops::Deref for TaskRef {
 impl Drop for TaskRef {
     #[inline]
     fn drop(&mut self) {
+        // ORDER: Acquire: the only reference left is this one, so nobody can make another; pairs with the Release of
+        // the others' drops.
+        if self.refs.load(Ordering::Acquire) == 1 {
+            // SAFETY: this is the last reference.
+            return unsafe { (self.vtable.dealloc)(self.0.as_ptr()) };
+        }
         // ORDER: Release: all uses of the record happen before it is freed.
         if self.refs.fetch_sub(1, Ordering::Release) == 1 {
             // ORDER: Acquire: pairs with the Release of the other references' drops.

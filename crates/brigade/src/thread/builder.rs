@@ -111,8 +111,12 @@ impl Builder {
         T: Send + 'static,
     {
         let options = self.options(Location::caller());
-        let handle = brigade_runtime::current_or_default()?;
-        handle.spawn(options, f).map(JoinHandle::new)
+        match brigade_runtime::spawn_here(options, f) {
+            Ok(spawned) => spawned.map(JoinHandle::new),
+            Err((options, f)) => brigade_runtime::current_or_default()?
+                .spawn(options, f)
+                .map(JoinHandle::new),
+        }
     }
 
     /// Spawns a thread of `scope`, which may borrow. See [`super::scope`].
