@@ -674,6 +674,11 @@ fn steal_next(victim: &Proc, now: u64, watch: &mut Option<Watch>) -> *mut Task {
 /// Publishes the processor as idle, looks once more, and sleeps. On return the carrier has a processor or is
 /// to end or to look for one.
 fn go_idle(carrier: &Carrier, shared: &Shared, p: &Proc) {
+    // SAFETY: the carrier holds the processor; the reference ends with the statement.
+    let credits = std::mem::take(&mut unsafe { p.local() }.credits);
+    if credits > 0 {
+        context::unreserve(shared.class, credits);
+    }
     carrier.handoff.give_up();
     carrier.processor.set(ptr::null());
     p.set_owner(ptr::from_ref(carrier).cast_mut());

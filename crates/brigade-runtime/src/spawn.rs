@@ -25,6 +25,7 @@ use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use brigade_context::{self as context, SizeClass, run_destructors};
 use brigade_event::WaitReason;
@@ -400,14 +401,28 @@ fn start_inside(shared: &Shared, task: *mut Task) -> io::Result<bool> {
 fn reserve_some(class: SizeClass) -> io::Result<usize> {
     match context::reserve(class, CREDIT_BATCH) {
         Ok(()) => Ok(CREDIT_BATCH),
-        Err(_) => context::reserve(class, 1).map(|()| 1),
+        Err(_) => reserve_one(class).map(|()| 1),
     }
+}
+
+/// Reserves one stack. A refusal is not final at once: processors that are about to go idle still hold
+/// reservations of threads that have ended.
+fn reserve_one(class: SizeClass) -> io::Result<()> {
+    let mut refused = context::reserve(class, 1);
+    for _ in 0..5 {
+        if refused.is_ok() {
+            break;
+        }
+        brigade_context::prim::sys::nanosleep(Duration::from_millis(1));
+        refused = context::reserve(class, 1);
+    }
+    refused
 }
 
 /// Starts a new thread through the global queue.
 #[cold]
 fn start_outside(shared: &Shared, class: SizeClass, task: *mut Task) -> io::Result<()> {
-    context::reserve(class, 1)?;
+    reserve_one(class)?;
     // SAFETY: a non-null carrier is the one this code runs on.
     let inside = unsafe { sched::here().as_ref() }
         .is_some_and(|carrier| carrier.home == shared.home().cast() && !carrier.guest.get());
