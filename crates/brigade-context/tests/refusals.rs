@@ -168,7 +168,7 @@ fn other_mutexes_and_kernel_threads_pass_through() {
     as_carrier(|| {
         let green = Green::new(|| {
             let mut mutex = mutex(libc::PTHREAD_PRIO_NONE);
-            // SAFETY: as above.
+            // SAFETY: the mutex was initialised, stays where it is, and is unlocked by its owner.
             unsafe {
                 assert_eq!(libc::pthread_mutex_lock(&mut *mutex), 0);
                 assert_eq!(libc::pthread_mutex_trylock(&mut *mutex), libc::EBUSY);
