@@ -50,8 +50,8 @@ pub use fork::{fork_generation, on_fork};
 pub use overflow::install_overflow_handler;
 pub use reaper::reap;
 pub use stack::{
-    DEFAULT_STACK_SIZE, MAX_STACK_SIZE, MIN_STACK_SIZE, PoolStats, SizeClass, Slot, acquire,
-    release, reserve, stats, trim, unreserve,
+    DEFAULT_STACK_SIZE, MAX_STACK_SIZE, MIN_STACK_SIZE, PoolStats, SizeClass, Slot, WARM_SLOTS,
+    acquire, release, reserve, stats, trim, unreserve,
 };
 pub use support::{Support, Unsupported, UnsupportedKind, support};
 pub use thread::{Entry, prepare, retire, run_destructors};

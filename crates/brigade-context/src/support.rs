@@ -5,6 +5,11 @@
 //!
 //! States of `RESULT`: null (not run), then a leaked `Result` for ever.
 //!
+//! Invariants
+//! 1. A fork waits until a check that has begun is over (`RUNNING` is one of the locks that `fork.rs`
+//!    takes), so a child finds either no trace of a check or a whole one.
+//! 2. The facts of a machine that fails are those that were learnt before the failure.
+//!
 //! # Planted faults
 //! For tests, `BRIGADE_PLANT` names faults, separated by commas: `no-fsgsbase`, `shadow-stack`,
 //! `unclassified-word`, `foreign-tls`, `no-guard-install`, `max-map-count=N`, and `keep-thread-pointer`, with
@@ -17,10 +22,12 @@ use crate::{arch, fork, stack, thread, trial};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use std::fmt;
 
+type Facts = Vec<(&'static str, String)>;
+
 /// What was found on a machine that passed; made by [`support`].
 #[derive(Debug)]
 pub struct Support {
-    facts: Vec<(&'static str, String)>,
+    facts: Facts,
 }
 
 impl Support {
@@ -55,6 +62,7 @@ pub enum UnsupportedKind {
 pub struct Unsupported {
     kind: UnsupportedKind,
     text: String,
+    facts: Facts,
 }
 
 impl Unsupported {
@@ -62,12 +70,18 @@ impl Unsupported {
         Unsupported {
             kind,
             text: text.into(),
+            facts: Facts::new(),
         }
     }
 
     /// What kind of reason it is.
     pub fn kind(&self) -> UnsupportedKind {
         self.kind
+    }
+
+    /// What was learnt before the check failed, as pairs of name and value, for reports.
+    pub fn facts(&self) -> &[(&'static str, String)] {
+        &self.facts
     }
 }
 
@@ -103,6 +117,12 @@ pub fn support() -> Result<&'static Support, &'static Unsupported> {
 
 #[cold]
 fn support_slow() -> &'static Outcome {
+    // Before the lock is taken: see invariant 1.
+    let installed = if arch::SUPPORTED {
+        fork::install()
+    } else {
+        Ok(())
+    };
     let _running = RUNNING.lock();
     // ORDER: Acquire pairs with the Release store below.
     let result = RESULT.load(Ordering::Acquire);
@@ -110,11 +130,36 @@ fn support_slow() -> &'static Outcome {
     if let Some(outcome) = unsafe { result.as_ref() } {
         return outcome;
     }
-    let outcome = Box::leak(Box::new(check()));
+    let mut facts = Facts::new();
+    let checked = match installed {
+        Ok(()) => check(&Plants::read(), &mut facts),
+        Err(error) => Err(Unsupported::new(
+            UnsupportedKind::Resources,
+            format!("no fork handlers: {error}"),
+        )),
+    };
+    let outcome = Box::leak(Box::new(match checked {
+        Ok(()) => Ok(Support { facts }),
+        Err(reason) => Err(Unsupported { facts, ..reason }),
+    }));
     // ORDER: Release pairs with the Acquire loads above and in `support`; it also publishes the
     // template, malloc's words and the kind of guards.
     RESULT.store(outcome, Ordering::Release);
     outcome
+}
+
+/// Takes the lock of this module, for fork.
+pub(crate) fn lock() {
+    RUNNING.acquire();
+}
+
+/// Gives back what [`lock`] took.
+///
+/// # Safety
+/// The caller called [`lock`] before, once.
+pub(crate) unsafe fn unlock() {
+    // SAFETY: the caller holds it.
+    unsafe { RUNNING.release() };
 }
 
 /// The planted faults.
@@ -136,15 +181,47 @@ impl Plants {
     }
 }
 
-fn check() -> Outcome {
+fn check(plants: &Plants, facts: &mut Facts) -> Result<(), Unsupported> {
+    check_machine(plants, facts)?;
+    if plants.has("no-guard-install") {
+        stack::plant_no_guard_install();
+    }
+    if let Some(limit) = plants.number("max-map-count") {
+        stack::plant_max_map_count(limit);
+    }
+    facts.push(("guards", stack::guard_kind().to_owned()));
+    if plants.has("foreign-tls") {
+        return Err(from_fault(Fault::ForeignTls));
+    }
+    let surplus = std::env::var("BRIGADE_TLS_SURPLUS")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(0);
+    let template = tls::learn(surplus, plants.has("unclassified-word")).map_err(from_fault)?;
+    arch::set_errno_offset(template.errno_offset);
+    let carrier = arch::carrier_offset();
+    arch::set_malloc_words(template.malloc_words.unwrap_or([carrier; 2]));
+    add_template_facts(&template, facts);
+    tls::publish(template);
+    // For loading libraries later; where the kernel has none, a load at the same moment may race.
+    sys::membarrier_register();
+    trial::run()?;
+    if plants.has("keep-thread-pointer") {
+        thread::plant_keep_thread_pointer();
+    }
+    Ok(())
+}
+
+/// What the processor, the kernel and the C library must have.
+fn check_machine(plants: &Plants, facts: &mut Facts) -> Result<(), Unsupported> {
     use UnsupportedKind as Kind;
-    let plants = Plants::read();
     if !arch::SUPPORTED {
         return Err(Unsupported::new(
             Kind::Platform,
             "green threads need x86-64 Linux with glibc, dynamically linked",
         ));
     }
+    facts.push(("C library", libc_version()));
     if plants.has("no-fsgsbase") || !arch::fsbase_is_writable() {
         return Err(Unsupported::new(
             Kind::NoFsgsbase,
@@ -157,34 +234,7 @@ fn check() -> Outcome {
             "the kernel keeps a shadow stack for this process, which a stack switch would violate",
         ));
     }
-    if plants.has("no-guard-install") {
-        stack::plant_no_guard_install();
-    }
-    if let Some(limit) = plants.number("max-map-count") {
-        stack::plant_max_map_count(limit);
-    }
-    if plants.has("foreign-tls") {
-        return Err(from_fault(Fault::ForeignTls));
-    }
-    let surplus = std::env::var("BRIGADE_TLS_SURPLUS")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(0);
-    let template = tls::learn(surplus, plants.has("unclassified-word")).map_err(from_fault)?;
-    arch::set_errno_offset(template.errno_offset);
-    let carrier = arch::carrier_offset();
-    arch::set_malloc_words(template.malloc_words.unwrap_or([carrier; 2]));
-    let facts = facts(&template);
-    tls::publish(template);
-    // For loading libraries later; where the kernel has none, a load at the same moment may race.
-    sys::membarrier_register();
-    trial::run()?;
-    if plants.has("keep-thread-pointer") {
-        thread::plant_keep_thread_pointer();
-    }
-    fork::install()
-        .map_err(|e| Unsupported::new(Kind::Resources, format!("no fork handlers: {e}")))?;
-    Ok(Support { facts })
+    Ok(())
 }
 
 fn from_fault(fault: Fault) -> Unsupported {
@@ -196,15 +246,14 @@ fn from_fault(fault: Fault) -> Unsupported {
     Unsupported::new(kind, fault.to_string())
 }
 
-fn facts(template: &tls::Template) -> Vec<(&'static str, String)> {
+fn add_template_facts(template: &tls::Template, facts: &mut Facts) {
     let swap = match template.malloc_words {
         Some([a, b]) => {
             format!("glibc, words at tp{a:+} and tp{b:+} travel with the kernel thread")
         }
         None => "not glibc's; nothing to swap".to_owned(),
     };
-    vec![
-        ("C library", libc_version()),
+    facts.extend([
         ("thread-local storage", format!("{} bytes", template.used)),
         ("thread descriptor", format!("{} bytes", template.above)),
         (
@@ -216,8 +265,7 @@ fn facts(template: &tls::Template) -> Vec<(&'static str, String)> {
             template.relocations.len().to_string(),
         ),
         ("malloc", swap),
-        ("guards", stack::guard_kind().to_owned()),
-    ]
+    ]);
 }
 
 fn libc_version() -> String {

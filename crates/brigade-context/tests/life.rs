@@ -90,7 +90,7 @@ fn check_own_thread_locals(me: usize) {
         unsafe { *libc::__errno_location() = me as i32 };
         LAZY.set(LAZY.get() + me);
         pause();
-        // SAFETY: as above.
+        // SAFETY: libc's own address of this thread's errno, asked for again.
         assert_eq!(unsafe { *libc::__errno_location() }, me as i32);
         assert_eq!(LAZY.get(), 17 + me * (round + 1));
         assert_eq!(std::thread::current().id(), id);
@@ -154,7 +154,7 @@ fn two_threads_with_own_values() {
                 // SAFETY: libc's own address of this thread's errno.
                 unsafe { *libc::__errno_location() = value as i32 };
                 pause();
-                // SAFETY: as above.
+                // SAFETY: libc's own address of this thread's errno, asked for again.
                 let errno = unsafe { *libc::__errno_location() };
                 if (PLAIN.get(), errno) != (value, value as i32) {
                     // No panic: unwinding itself needs sound thread-locals.
@@ -265,7 +265,7 @@ fn key_destructors_repeat_and_values_do_not_reach_the_next_thread() {
         drop_slot(slot);
     });
     assert_eq!(KEY_CALLS.load(Ordering::Relaxed), 9);
-    // SAFETY: made above.
+    // SAFETY: the keys were made in this test, and no thread uses them any more.
     unsafe {
         (
             libc::pthread_key_delete(key),

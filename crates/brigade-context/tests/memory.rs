@@ -62,9 +62,9 @@ fn resident_pages(slots: &[(usize, usize)]) -> usize {
 }
 
 #[test]
-fn trim_gives_memory_back_and_slots_work_again() {
+fn trim_gives_memory_back_but_for_the_warm_slots_and_slots_work_again() {
     let _alone = ALONE.lock();
-    const THREADS: usize = 64;
+    const THREADS: usize = WARM_SLOTS + 600;
     as_carrier(|| {
         let mut greens: Vec<Green> = (0..THREADS).map(|_| Green::new(pause)).collect();
         for green in &mut greens {
@@ -79,9 +79,47 @@ fn trim_gives_memory_back_and_slots_work_again() {
         assert!(resident_pages(&places) >= THREADS);
         slots.into_iter().for_each(drop_slot);
         trim();
-        assert_eq!(resident_pages(&places), 0);
-        for _ in 0..2 * THREADS {
-            drop_slot(Green::new(pause).finish().expect("clean"));
+        let (cold, warm) = places.split_at(THREADS - WARM_SLOTS);
+        assert_eq!(resident_pages(cold), 0, "pages of slots that went cold");
+        assert!(resident_pages(warm) >= WARM_SLOTS, "warm slots lost pages");
+        assert!(stats().pooled >= THREADS);
+        let again: Vec<Green> = (0..THREADS).map(|_| Green::new(pause)).collect();
+        for green in again {
+            drop_slot(green.finish().expect("clean"));
+        }
+    });
+}
+
+#[test]
+fn keys_beyond_the_first_block_are_residue_even_if_they_are_older_than_the_self_check() {
+    if !is_child() {
+        let name =
+            "keys_beyond_the_first_block_are_residue_even_if_they_are_older_than_the_self_check";
+        let output = child(name, &[]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        return;
+    }
+    let keys: Vec<libc::pthread_key_t> = (0..40)
+        .map(|_| {
+            let mut key = 0;
+            // SAFETY: the key is written by the call.
+            assert_eq!(unsafe { libc::pthread_key_create(&mut key, None) }, 0);
+            key
+        })
+        .collect();
+    let low = keys[0];
+    let set = |key| {
+        // SAFETY: the key is alive; the value is never dereferenced.
+        assert_eq!(unsafe { libc::pthread_setspecific(key, 9 as *const _) }, 0);
+    };
+    as_carrier(|| {
+        for _ in 0..3 {
+            let green = Green::new(move || set(low));
+            drop_slot(green.finish().expect("the first block is cleared at once"));
+            let keys = keys.clone();
+            let green = Green::new(move || keys.into_iter().for_each(set));
+            assert!(green.finish().is_none(), "the second block was not seen");
+            wait_until_pooled(1);
         }
     });
 }

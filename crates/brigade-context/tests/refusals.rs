@@ -12,6 +12,11 @@ fn plant(test: &str, fault: &str, kind: UnsupportedKind) {
         let refused = support().expect_err("the planted fault must be seen");
         assert_eq!(refused.kind(), kind);
         assert!(!refused.to_string().is_empty());
+        let facts = refused.facts();
+        assert!(
+            facts.iter().any(|(name, _)| *name == "C library"),
+            "{facts:?}"
+        );
         return;
     }
     let output = child(test, &[("BRIGADE_PLANT", fault)]);
@@ -72,6 +77,67 @@ fn the_self_check_passes_while_other_threads_come_and_go() {
         std::process::exit(0);
     }
     for round in 0..40 {
+        let output = child(NAME, &[]);
+        assert!(
+            output.status.success(),
+            "round {round}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn the_self_check_passes_while_other_threads_change_ids() {
+    const NAME: &str = "the_self_check_passes_while_other_threads_change_ids";
+    if is_child() {
+        let setters: Vec<_> = (0..2)
+            .map(|_| {
+                std::thread::spawn(|| {
+                    for _ in 0..200 {
+                        // SAFETY: takes a number; the id is the one the process has.
+                        assert_eq!(unsafe { libc::setgid(libc::getgid()) }, 0);
+                    }
+                })
+            })
+            .collect();
+        support().expect("green threads work here");
+        for setter in setters {
+            setter.join().expect("no panic");
+        }
+        return;
+    }
+    for round in 0..40 {
+        let output = child(NAME, &[]);
+        assert!(
+            output.status.success(),
+            "round {round}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn a_child_forked_during_the_self_check_can_use_green_threads() {
+    const NAME: &str = "a_child_forked_during_the_self_check_can_use_green_threads";
+    if is_child() {
+        let check = std::thread::spawn(|| support().is_ok());
+        for _ in 0..20 {
+            // SAFETY: the child does what the self-check does, and leaves by `_exit`.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                let code = i32::from(support().is_err());
+                // SAFETY: ends the process.
+                unsafe { libc::_exit(code) };
+            }
+            let mut status = 0;
+            // SAFETY: the pid is our child's; the status is written by the call.
+            assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+            assert_eq!(status, 0, "the forked child failed");
+        }
+        assert!(check.join().expect("no panic"));
+        return;
+    }
+    for round in 0..20 {
         let output = child(NAME, &[]);
         assert!(
             output.status.success(),
@@ -168,7 +234,7 @@ fn other_mutexes_and_kernel_threads_pass_through() {
     as_carrier(|| {
         let green = Green::new(|| {
             let mut mutex = mutex(libc::PTHREAD_PRIO_NONE);
-            // SAFETY: as above.
+            // SAFETY: the mutex was initialised, stays where it is, and is unlocked by its owner.
             unsafe {
                 assert_eq!(libc::pthread_mutex_lock(&mut *mutex), 0);
                 assert_eq!(libc::pthread_mutex_trylock(&mut *mutex), libc::EBUSY);

@@ -112,14 +112,14 @@ pub(super) fn install(range: Range<usize>, slot_bytes: usize) -> Result<(), Refu
     if BATCHES.load(Ordering::Relaxed) {
         // SAFETY: the slots are new and their lowest page is never used.
         if unsafe { sys::madvise_each(lows.clone(), GUARD_BYTES, MADV_GUARD_INSTALL) }.is_ok() {
-            fill_top_pages(range, slot_bytes);
+            fill_top_pages(lows, slot_bytes);
             return Ok(());
         }
         // ORDER: Relaxed: a flag of its own.
         BATCHES.store(false, Ordering::Relaxed);
     }
     for low in lows {
-        // SAFETY: as above; installing a guard twice is allowed.
+        // SAFETY: the slots are new and their lowest page is never used; a guard may be installed twice.
         unsafe { sys::madvise(low, GUARD_BYTES, MADV_GUARD_INSTALL) }.map_err(Refusal::Guard)?;
     }
     Ok(())
@@ -140,10 +140,12 @@ fn protect(range: Range<usize>, slot_bytes: usize) -> Result<(), Refusal> {
 
 /// Asks for the page that every thread touches first, for all slots in one call: cheaper than a fault
 /// each. A refusal changes nothing: the page then comes by a fault.
-fn fill_top_pages(range: Range<usize>, slot_bytes: usize) {
-    let tops = range
-        .step_by(slot_bytes)
-        .map(|low| low + slot_bytes - PAGE_BYTES);
-    // SAFETY: filling pages of new slots changes no content.
+pub(super) fn fill_top_pages(lows: impl Iterator<Item = usize>, slot_bytes: usize) {
+    // ORDER: Relaxed: a flag of its own.
+    if kind() != BY_ADVICE || !BATCHES.load(Ordering::Relaxed) {
+        return;
+    }
+    let tops = lows.map(|low| low + slot_bytes - PAGE_BYTES);
+    // SAFETY: the pages are mapped and the caller's; filling a page changes no content.
     let _ = unsafe { sys::madvise_each(tops, PAGE_BYTES, MADV_POPULATE_WRITE) };
 }

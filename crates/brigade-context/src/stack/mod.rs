@@ -12,13 +12,15 @@
 //! top, so that descriptor, thread-locals and the first frames share one page.
 //!
 //! Who owns what: a [`Slot`] owns its memory by being moved; slots that nobody holds are in their
-//! class's pool, or have never been handed out ([`region`]). Address space is never given back.
+//! class's pool (last in, first out), among its cold slots, whose memory went back to the kernel
+//! ([`trim`]), or have never been handed out ([`region`]). Address space is never given back.
 //!
 //! Invariants
 //! 1. `reserved <= mapped` slots per class once [`reserve`] returned `Ok`; whoever holds a reservation
 //!    finds a slot.
-//! 2. The pool's vector has room for every mapped slot, so [`release`] never allocates.
+//! 2. The pool and the cold slots have room for every mapped slot, so [`release`] and [`trim`] never allocate.
 //! 3. A slot that was handed out has its guard; guards survive [`trim`].
+//! 4. A cold slot is not built, and none of its memory is resident.
 //!
 //! Orderings: `reserved` and `mapped` are counters; the class lock orders everything else.
 //!
@@ -29,14 +31,17 @@
 mod guard;
 mod limits;
 pub(crate) mod region;
+mod trim;
 
-use crate::prim::{RawLock, sys};
-use crate::tls::{self, block};
+use crate::prim::RawLock;
+use crate::tls;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::VecDeque;
 use std::io;
 
 pub(crate) use guard::{kind_name as guard_kind, plant_max_map_count, plant_no_guard_install};
+pub use trim::{WARM_SLOTS, trim};
 
 /// Bytes of a slot when nothing else is asked for.
 pub const DEFAULT_STACK_SIZE: usize = 256 * 1024;
@@ -170,7 +175,9 @@ struct Shelf {
 }
 
 struct Stock {
-    pool: Vec<Slot>,
+    /// The least recently used slot first.
+    pool: VecDeque<Slot>,
+    cold: Vec<Slot>,
     /// Mapped addresses that were never handed out, lowest first.
     fresh: Vec<Fresh>,
 }
@@ -186,7 +193,8 @@ static SHELVES: [Shelf; CLASSES] = [const {
         reserved: AtomicUsize::new(0),
         mapped: AtomicUsize::new(0),
         stock: RawLock::new(Stock {
-            pool: Vec::new(),
+            pool: VecDeque::new(),
+            cold: Vec::new(),
             fresh: Vec::new(),
         }),
     }
@@ -243,9 +251,11 @@ fn grow(
 ) -> Result<(), limits::Refusal> {
     let slots = region::slots_to_map(class.slot_bytes(), mapped, missing);
     guard::check_budget(mapped + missing)?;
+    let all = mapped + slots;
     stock
         .pool
-        .try_reserve_exact(mapped + slots - stock.pool.len())
+        .try_reserve_exact(all - stock.pool.len())
+        .and_then(|()| stock.cold.try_reserve_exact(all - stock.cold.len()))
         .and_then(|()| stock.fresh.try_reserve(1))
         .map_err(|_| limits::Refusal::Memory)?;
     let slots = guard::within_budget(mapped, slots);
@@ -276,21 +286,30 @@ pub fn unreserve(class: SizeClass, n: usize) {
     debug_assert!(before >= n, "unreserve of more than was reserved");
 }
 
-/// Moves up to `max` slots into `out`: pooled ones first, then new ones. The caller holds reservations
-/// for them.
+/// Moves up to `max` slots into `out`: pooled ones first, then cold ones, then new ones. The caller holds
+/// reservations for them.
 ///
 /// # Errors
 /// When the kernel refuses the guard of a new slot; slots moved before that stay in `out`.
 pub fn acquire(class: SizeClass, out: &mut Vec<Slot>, max: usize) -> io::Result<()> {
     out.try_reserve(max)
         .map_err(|_| limits::Refusal::Memory.into_error(class.slot_bytes()))?;
-    let fresh = {
+    let (cold, fresh) = {
         let mut stock = class.shelf().stock.lock();
         let pooled = stock.pool.len().min(max);
         let keep = stock.pool.len() - pooled;
         out.extend(stock.pool.drain(keep..));
-        take_fresh(&mut stock, class, max - pooled)
+        let cold = stock.cold.len().min(max - pooled);
+        let keep = stock.cold.len() - cold;
+        out.extend(stock.cold.drain(keep..));
+        (cold, take_fresh(&mut stock, class, max - pooled - cold))
     };
+    if cold != 0 {
+        guard::fill_top_pages(
+            out[out.len() - cold..].iter().map(Slot::base),
+            class.slot_bytes(),
+        );
+    }
     let Some((region, range)) = fresh else {
         return Ok(());
     };
@@ -338,29 +357,7 @@ pub fn release(class: SizeClass, slots: impl Iterator<Item = Slot>) {
     let mut stock = class.shelf().stock.lock();
     for slot in slots {
         debug_assert_eq!(slot.class, class, "slot released to another class");
-        stock.pool.push(slot);
-    }
-}
-
-/// Gives the memory of all pooled slots back to the kernel; the slots stay usable.
-pub fn trim() {
-    for shelf in &SHELVES {
-        let mut stock = shelf.stock.lock();
-        stock.pool.sort_unstable_by_key(|slot| slot.tp);
-        for slot in &mut stock.pool {
-            if slot.built {
-                // SAFETY: pooled slots have no thread, and `built` says the block is complete.
-                unsafe { block::dismantle(slot.tp) };
-                slot.built = false;
-            }
-        }
-        for run in stock.pool.chunk_by(|a, b| a.base() + a.size() == b.base()) {
-            let (start, end) = (run[0].base(), run[run.len() - 1].base() + run[0].size());
-            // SAFETY: all slots in the range are in the pool, which we hold locked; unbuilt blocks may
-            // have any content.
-            let _ = unsafe { sys::madvise(start, end - start, libc::MADV_DONTNEED) };
-        }
-        // Highest last: the pool is used from its end, new slots from low addresses.
+        stock.pool.push_back(slot);
     }
 }
 
@@ -372,7 +369,7 @@ pub struct PoolStats {
     pub mapped: usize,
     /// Slots that somebody holds a reservation for.
     pub reserved: usize,
-    /// Slots in the pools.
+    /// Slots in the pools, the cold ones among them.
     pub pooled: usize,
     /// Bytes of address space.
     pub mapped_bytes: usize,
@@ -387,7 +384,8 @@ pub fn stats() -> PoolStats {
         sum.mapped += mapped;
         // ORDER: Relaxed: as above.
         sum.reserved += shelf.reserved.load(Ordering::Relaxed);
-        sum.pooled += shelf.stock.lock().pool.len();
+        let stock = shelf.stock.lock();
+        sum.pooled += stock.pool.len() + stock.cold.len();
         sum.mapped_bytes += mapped << (i as u32 + SMALLEST);
     }
     sum

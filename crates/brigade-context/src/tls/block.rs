@@ -18,7 +18,7 @@ use core::sync::atomic::{Ordering, compiler_fence, fence};
 use std::io;
 
 /// Values below this are counts or flags, no pointers.
-const SMALLEST_POINTER: u64 = 4096;
+const SMALLEST_POINTER: u32 = 4096;
 /// "Not allocated" in a dtv entry.
 const UNALLOCATED: usize = usize::MAX;
 
@@ -211,8 +211,7 @@ unsafe fn settle(t: &Template, words: *mut u64, tp: usize) -> bool {
             // SAFETY: as in `freshen`.
             let word = unsafe { &mut *words.add(i) };
             // Counts, flags, and pointers into the dead stack own nothing.
-            let owns_nothing =
-                *word < SMALLEST_POINTER || (lowest as u64..tp as u64).contains(&*word);
+            let owns_nothing = is_count(*word) || (lowest as u64..tp as u64).contains(&*word);
             if *word != t.image[i] {
                 if !owns_nothing {
                     return false;
@@ -222,6 +221,12 @@ unsafe fn settle(t: &Template, words: *mut u64, tp: usize) -> bool {
         }
     }
     true
+}
+
+/// Whether the word is a count or a flag, or two of them: a change of the process's ids leaves a 1 in the
+/// upper half of a word (`setxid_futex`) of whatever block its signal finds.
+fn is_count(word: u64) -> bool {
+    (word as u32) < SMALLEST_POINTER && (word >> 32) < u64::from(SMALLEST_POINTER)
 }
 
 /// Frees what loaded libraries' thread-locals were given.

@@ -26,9 +26,11 @@ pub(crate) mod refresh;
 mod snapshot;
 
 use crate::arch;
+use crate::prim::sys;
 use classify::Meaning;
 use core::ffi::{CStr, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::time::Duration;
 use snapshot::{Module, Photo};
 use std::fmt;
 
@@ -243,20 +245,34 @@ enum Source<'a> {
     Earlier(&'a Template),
 }
 
-/// Photographs two threads and builds the template, three times at most: a thread that some library
-/// starts in the same moment can come between the two in glibc's list.
+/// Photographs two threads and builds the template. What other threads do in the same moment can spoil a
+/// photograph: a new thread comes between the two in glibc's list, or a change of the process's ids marks
+/// every thread (`cancelhandling`, `setxid_futex`). So a fault is believed only when it stays.
 pub(crate) fn learn(surplus: usize, plant_unclassified: bool) -> Result<Template, Fault> {
     find_functions()?;
     refresh::note_modules();
-    let mut last = None;
-    for _ in 0..3 {
+    learn_with_patience(|| {
         let photos = snapshot::take_pair(true).map_err(Fault::NoThread)?;
-        match build(&photos, &Source::Photos { surplus }, plant_unclassified) {
-            Ok(template) => return Ok(template),
-            Err(fault) => last = Some(fault),
+        build(&photos, &Source::Photos { surplus }, plant_unclassified)
+    })
+}
+
+/// Tries until it works or the time is up; a fault that no waiting cures is returned at once.
+fn learn_with_patience(attempt: impl Fn() -> Result<Template, Fault>) -> Result<Template, Fault> {
+    /// About 60 ms in all, most of them at the end.
+    const ATTEMPTS: u32 = 10;
+    const FIRST_PAUSE: Duration = Duration::from_micros(60);
+    for n in 1..ATTEMPTS {
+        match attempt() {
+            Err(
+                Fault::UnclassifiedWord(_) | Fault::UnknownLayout(_) | Fault::TablesDisagree(_),
+            ) => {
+                sys::nanosleep(FIRST_PAUSE * (1 << n));
+            }
+            settled => return settled,
         }
     }
-    Err(last.expect("the loop ran"))
+    attempt()
 }
 
 fn build(photos: &[Box<Photo>; 2], source: &Source<'_>, plant: bool) -> Result<Template, Fault> {
@@ -435,7 +451,6 @@ fn learn_trials(template: &mut Template, photo: &Photo) {
     learn_keys(template, photo);
     template.loose.push(photo.errno_offset & !7);
     template.loose.extend(photo.dtor_words.get().unwrap_or(&[]));
-    template.loose.extend(photo.key_words.get().unwrap_or(&[]));
 }
 
 /// Sorts the words by what has to happen with them between two threads of a slot.
@@ -475,41 +490,47 @@ fn sort_words(template: &mut Template, photo: &Photo, meanings: &[Meaning]) {
     template.checked = checked.0;
 }
 
-/// malloc's two words, if it is glibc's own malloc: exactly two words change, both in libc's TLS.
+/// malloc's two words, if it is glibc's own malloc: exactly two words of TLS change, both of them libc's.
+/// The thread descriptor is not malloc's: what changed there, another thread changed meanwhile.
 fn swapped_words(photo: &Photo, libc_module: Option<Module>) -> Option<[isize; 2]> {
     let libc_module = libc_module?;
-    let words: [isize; 2] = photo.malloc_words.get()?.try_into().ok()?;
+    let changed = photo.malloc_words.get()?.iter().copied();
+    let words: Vec<isize> = changed.filter(|word| *word < 0).collect();
+    let words: [isize; 2] = words.try_into().ok()?;
     words
         .iter()
         .all(|w| (libc_module.lowest..libc_module.end).contains(w))
         .then_some(words)
 }
 
-/// Finds the descriptor's first block of pthread keys: 32 pairs (sequence, value), then 32 pointers of
-/// which the first points back at it, then the flag.
+/// Finds the descriptor's first block of pthread keys: 32 pairs (sequence, value), then the addresses of
+/// all 32 blocks, of which only the first is there in a new thread, then the flag.
 fn learn_keys(template: &mut Template, photo: &Photo) {
     const KEYS_PER_BLOCK: u32 = 32;
-    let Some((value, key)) = photo.key_value else {
+    const BLOCK_BYTES: isize = KEYS_PER_BLOCK as isize * 16;
+    let (Some((key, value)), Some(noted)) = (photo.key, photo.key_words.get()) else {
         return;
     };
-    if value < 0 || key >= KEYS_PER_BLOCK {
-        return;
-    }
-    let first = value - 8 - 16 * key as isize;
-    let points_back = |index: &&u32| template.image[**index as usize] as isize == first;
-    let Some(pointers) = template.relocations.iter().find(points_back) else {
-        return;
-    };
-    let start = template.index(first);
-    let end = start + KEYS_PER_BLOCK * 2;
-    let flag = *pointers + KEYS_PER_BLOCK;
-    let noted = photo.key_words.get().unwrap_or(&[]);
-    if *pointers == end && noted.contains(&template.offset(flag)) {
-        template.keys = Some(Keys {
-            values: Span { start, end },
+    template.keys = template.relocations.iter().find_map(|&pointers| {
+        let (first, flag) = (template.image[pointers as usize], pointers + KEYS_PER_BLOCK);
+        let first = first as isize;
+        let place = template.offset(pointers);
+        // The trial leaves the flag set, and the address of the key's block if it had to be made.
+        let matches = first >= 0
+            && first + BLOCK_BYTES == place
+            && noted.contains(&template.offset(flag))
+            && match key / KEYS_PER_BLOCK {
+                0 => value == Some(first + 8 + 16 * key as isize),
+                further => noted.contains(&(place + 8 * further as isize)),
+            };
+        matches.then(|| Keys {
+            values: Span {
+                start: template.index(first),
+                end: pointers,
+            },
             flag,
-        });
-    }
+        })
+    });
 }
 
 /// Collects indices into spans.

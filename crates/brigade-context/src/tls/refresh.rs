@@ -12,7 +12,7 @@
 //! 2. No trial calls here: `dlopen` may be running further down this very stack with the loader's lock.
 
 use super::snapshot::{self, Module};
-use super::{Fault, Source, Template, build, publish, template_if_any};
+use super::{Fault, Source, Template, build, learn_with_patience, publish, template_if_any};
 use crate::overflow::die;
 use crate::prim::{RawLock, sys};
 use crate::stack::region;
@@ -91,16 +91,10 @@ fn refresh(what: &str) {
 }
 
 fn learn_again(old: &Template) -> Result<Template, Fault> {
-    let mut last = None;
-    for _ in 0..3 {
+    learn_with_patience(|| {
         let photos = snapshot::take_pair(false).map_err(Fault::NoThread)?;
-        match build(&photos, &Source::Earlier(old), false) {
-            Err(fault @ Fault::TooLarge(..)) => return Err(fault),
-            Ok(template) => return Ok(template),
-            Err(fault) => last = Some(fault),
-        }
-    }
-    Err(last.expect("the loop ran"))
+        build(&photos, &Source::Earlier(old), false)
+    })
 }
 
 fn new_modules(old: &Template, new: &Template) -> Vec<Module> {

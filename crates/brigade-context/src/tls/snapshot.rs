@@ -100,8 +100,8 @@ pub(super) struct Photo {
     pub(super) dtor_words: Notes,
     /// Words that stay changed after a pthread key was set and cleared.
     pub(super) key_words: Notes,
-    /// Where the value of that key lay, and its number.
-    pub(super) key_value: Option<(isize, u32)>,
+    /// The number of that key, and where its value lay if it lay in the block.
+    pub(super) key: Option<(u32, Option<isize>)>,
     done: AtomicU32,
     leave: AtomicU32,
 }
@@ -137,7 +137,7 @@ impl Photo {
             malloc_words: Notes::new(),
             dtor_words: Notes::new(),
             key_words: Notes::new(),
-            key_value: None,
+            key: None,
             done: AtomicU32::new(0),
             leave: AtomicU32::new(0),
         });
@@ -321,7 +321,7 @@ fn changes(photo: &Photo, act: impl FnOnce()) -> Notes {
     let mut notes = Notes::new();
     for (i, word) in before[..words].iter().enumerate() {
         let offset = low + i as isize * 8;
-        // SAFETY: as above.
+        // SAFETY: the same words as before `act`, inside this thread's own block.
         if unsafe { start.add(i).read_volatile() } != *word && !in_rseq_area(offset) {
             notes.push(offset);
         }
@@ -378,10 +378,10 @@ fn try_key(photo: &mut Photo) {
                 unsafe { word.read_volatile() == KEY_MARK }
             })
         });
-        // SAFETY: as above.
+        // SAFETY: the key is ours and not deleted yet.
         unsafe { libc::pthread_setspecific(key, core::ptr::null()) };
     });
-    photo.key_value = value.map(|offset| (offset, key));
+    photo.key = Some((key, value));
     // SAFETY: the key is ours and cleared.
     unsafe { libc::pthread_key_delete(key) };
 }

@@ -187,6 +187,6 @@ pub(crate) fn shared_library(name: &str, source: &str) -> PathBuf {
 
 /// Bytes that malloc has handed out.
 pub(crate) fn malloc_bytes() -> usize {
-    // SAFETY: only asks.
+    // SAFETY: takes no argument and returns numbers.
     unsafe { libc::mallinfo2().uordblks }
 }
