@@ -6,6 +6,8 @@
 
 mod common;
 
+use std::io::{Read, Write};
+
 use common::{Count, child, hop, migrating};
 
 /// A call that changes ids; 0, or -1 with errno set.
@@ -116,5 +118,52 @@ fn green_and_kernel_threads_set_ids_at_the_same_time() {
                 .for_each(|setter| setter.join().expect("the kernel thread does not panic"));
         },
     );
+    ended.assert_success();
+}
+
+/// Set when [`set_ids_beside`] has set the ids.
+static DONE: Count = Count::new();
+
+/// Calls setuid on a kernel thread while `green` holds a kernel thread, until the call has returned.
+fn set_ids_beside(green: impl FnOnce(&Count) + Send + 'static) {
+    static STARTED: Count = Count::new();
+    let runtime = common::migrating_runtime();
+    let beside = runtime.spawn(move || {
+        STARTED.up();
+        green(&DONE);
+    });
+    STARTED.kernel_wait_for(1);
+    // SAFETY: the id is the one the process has.
+    let result = unsafe { libc::setuid(libc::getuid()) };
+    DONE.up();
+    assert_eq!(result, 0);
+    beside.join().expect("no panic");
+}
+
+#[test]
+fn ids_are_set_while_a_green_thread_computes_without_end() {
+    let name = "ids_are_set_while_a_green_thread_computes_without_end";
+    let ended = child::run(name, &[], || {
+        set_ids_beside(|done| {
+            while done.get() == 0 {
+                std::hint::spin_loop();
+            }
+        });
+    });
+    ended.assert_success();
+}
+
+#[test]
+fn ids_are_set_while_a_green_thread_is_blocked_in_the_kernel() {
+    let name = "ids_are_set_while_a_green_thread_is_blocked_in_the_kernel";
+    let ended = child::run(name, &[], || {
+        let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
+        let releaser = std::thread::spawn(move || {
+            DONE.kernel_wait_for(1);
+            writer.write_all(b"x").expect("the reader is there");
+        });
+        set_ids_beside(move |_| reader.read_exact(&mut [0]).expect("the writer writes"));
+        releaser.join().expect("no panic");
+    });
     ended.assert_success();
 }

@@ -159,22 +159,27 @@ fn the_control_passes_without_the_planted_fault() {
 
 #[test]
 fn without_the_thread_pointer_switch_the_checks_fail() {
+    const ATTEMPTS: usize = 10;
     let plant = [("BRIGADE_PLANT", "keep-thread-pointer")];
-    let ended = child::run_or_hang(
-        "without_the_thread_pointer_switch_the_checks_fail",
-        &plant,
-        checks_of_the_control,
-    );
-    assert!(
-        ended.stdout.contains("checks begin"),
-        "the child did not get as far as the checks: {ended:#?}"
-    );
-    assert!(
-        !ended.succeeded(),
-        "the checks passed although no thread had storage of its own: {ended:#?}"
-    );
-    assert!(
-        ended.stderr.contains("another thread's"),
-        "the child failed for another reason: {ended:#?}"
-    );
+    // Now and then the runtime itself stumbles before a check does: it keeps its own word in that storage. Every
+    // attempt must fail, and one of them on a check.
+    for _ in 0..ATTEMPTS {
+        let ended = child::run_or_hang(
+            "without_the_thread_pointer_switch_the_checks_fail",
+            &plant,
+            checks_of_the_control,
+        );
+        assert!(
+            ended.stdout.contains("checks begin"),
+            "the child did not get as far as the checks: {ended:#?}"
+        );
+        assert!(
+            !ended.succeeded(),
+            "the checks passed although no thread had storage of its own: {ended:#?}"
+        );
+        if ended.stderr.contains("another thread's") {
+            return;
+        }
+    }
+    panic!("in {ATTEMPTS} attempts the planted fault was never found by a check");
 }
