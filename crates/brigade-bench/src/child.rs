@@ -6,10 +6,12 @@
 //! the failure message.
 //!
 //! Invariants:
-//! 1. A child never outlives `run`: it is killed at its timeout, and waited for.
+//! 1. A child never outlives `run`: it is killed at its timeout, and waited for. It does not outlive the
+//!    parent either: the kernel kills it when the thread that started it, the main one, ends.
 //! 2. Only one child runs at a time.
 
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -54,6 +56,7 @@ pub(crate) fn run(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    die_with_parent(&mut command);
     let mut child = command
         .spawn()
         .map_err(|e| format!("starting the {} child: {e}", rival.name()))?;
@@ -73,6 +76,20 @@ pub(crate) fn run(
         return Err(format!("{status}; {}", last_line(&stderr)));
     }
     serde_json::from_str(&stdout).map_err(|e| format!("reading the sample: {e}"))
+}
+
+/// Has the kernel kill the child when this thread ends.
+fn die_with_parent(command: &mut Command) {
+    // SAFETY: between fork and exec the closure makes one system call, which is async-signal-safe, and
+    // touches no memory that another thread may hold locked.
+    unsafe {
+        command.pre_exec(
+            || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            },
+        );
+    }
 }
 
 fn own_command(rival: Rival, work: &Work) -> Result<Command, String> {

@@ -1,7 +1,7 @@
 //! The Go rival: finds `go`, builds the program in `rivals/go`, and says which version it is.
 //!
-//! The program is built once per run into a directory of its own under the
-//! system's temporary directory, removed when the `Program` is dropped.
+//! The program is built at each run, beside this one's executable: Go's own cache makes that quick, and
+//! an interrupted run leaves nothing behind that `cargo clean` does not remove.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::line::Work;
 
 /// The built program.
 pub(crate) struct Program {
-    directory: PathBuf,
+    executable: PathBuf,
 }
 
 /// Whether a `go` command answers.
@@ -33,22 +33,18 @@ impl Program {
     /// When `go build` cannot be started or fails; the message holds its output.
     pub(crate) fn build() -> Result<Self, String> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("rivals/go");
-        let name = format!("brigade-bench-go-{}", std::process::id());
-        let program = Self {
-            directory: std::env::temp_dir().join(name),
-        };
-        std::fs::create_dir_all(&program.directory)
-            .map_err(|e| format!("making {}: {e}", program.directory.display()))?;
+        let me = std::env::current_exe().map_err(|e| format!("finding this program: {e}"))?;
+        let executable = me.with_file_name("brigade-bench-go");
         let out = Command::new("go")
             .current_dir(&source)
             .env("CGO_ENABLED", "0")
             .args(["build", "-o"])
-            .arg(program.executable())
+            .arg(&executable)
             .arg(".")
             .output()
             .map_err(|e| format!("starting `go build` in {}: {e}", source.display()))?;
         if out.status.success() {
-            return Ok(program);
+            return Ok(Self { executable });
         }
         Err(format!(
             "`go build` failed: {}",
@@ -58,22 +54,11 @@ impl Program {
 
     /// The command that does `work`.
     pub(crate) fn command(&self, work: &Work) -> Command {
-        let mut command = Command::new(self.executable());
+        let mut command = Command::new(&self.executable);
         command.args(["-line", &work.line.name()]);
         command.args(["-n", &work.n.to_string()]);
         command.args(["-workers", &work.workers.to_string()]);
         command.args(["-passes", &work.passes.to_string()]);
         command
-    }
-
-    fn executable(&self) -> PathBuf {
-        self.directory.join("rival")
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // A leftover in the temporary directory is no reason to fail a run that has its numbers.
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
