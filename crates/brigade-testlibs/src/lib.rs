@@ -1,10 +1,8 @@
-//! Shared libraries in C and C++ that Brigade's tests load at run time, and programs that must not compile.
+//! Shared libraries in C and C++ that Brigade's tests load at run time.
 //!
 //! Each library is built by `build.rs` from one file of `c/`; this crate only knows where the results are.
 
 use std::path::Path;
-
-mod compile_fail;
 
 /// Library with general-dynamic thread-local storage: `dynamic_bump`, `dynamic_address`, `dynamic_image_is_intact`.
 pub fn tls_dynamic() -> &'static Path {

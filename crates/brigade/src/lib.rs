@@ -33,6 +33,13 @@ pub mod doctor;
 pub mod runtime;
 pub mod thread;
 
+#[cfg(doctest)]
+mod compile_fail;
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 pub use brigade_macros::main;
 
 /// Runs `f` as a green thread of the default runtime and returns what it returns.
