@@ -165,13 +165,15 @@ fn look(shared: &Shared, seen: &mut [Seen]) {
         }
         let was_active = activity != seen.activity;
         seen.activity = activity;
-        if now.saturating_sub(seen.since_ns) < quantum_ns(shared) || !work_waits(shared, p, now) {
+        if !work_waits(shared, p, now) {
             continue;
         }
-        if was_active {
-            p.set_overdue();
-        } else if shared.idle.count() > 0 && !p.has_mail() {
+        if shared.idle.count() > 0 && !p.has_mail() {
             sched::wake_for_work(shared);
+        } else if now.saturating_sub(seen.since_ns) < quantum_ns(shared) {
+            continue;
+        } else if was_active {
+            p.set_overdue();
         } else if shared.can_start_carrier() && retake(p, tick) {
             shared.handoffs.add_shared(1);
             sched::start_carrier(shared, p, false);

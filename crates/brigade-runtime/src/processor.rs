@@ -44,6 +44,7 @@ pub(crate) struct Local {
     last_id: u64,
     pub(crate) random: u32,
     streak: u32,
+    lone_pushes: usize,
 }
 
 /// A processor; see the module.
@@ -93,6 +94,7 @@ impl<C> Processor<C> {
                 last_id: 0,
                 random: 0x9e37_79b9 ^ (index as u32).wrapping_mul(0x85eb_ca6b) | 1,
                 streak: 0,
+                lone_pushes: 0,
             }),
         }
     }
@@ -234,6 +236,17 @@ impl<C> Processor<C> {
 }
 
 impl Local {
+    /// Counts a push to an empty `run_next`. True: it needs no wake this time (idle.rs, "Lone wake-ups").
+    #[inline(always)]
+    pub(crate) fn is_lone_push(&mut self, backoff: usize) -> bool {
+        self.lone_pushes += 1;
+        if self.lone_pushes < backoff {
+            return true;
+        }
+        self.lone_pushes = 0;
+        false
+    }
+
     /// A fresh thread number, out of the processor's batch.
     #[inline(always)]
     pub(crate) fn next_id(&mut self) -> NonZeroU64 {

@@ -578,8 +578,11 @@ fn begin_search(carrier: &Carrier, shared: &Shared, p: &Proc) -> bool {
 /// The carrier has found work: it no longer searches, and if it was the last searcher the next one takes over
 /// (idle.rs, invariant 3).
 fn end_search(carrier: &Carrier, shared: &Shared) {
-    if carrier.searching.replace(false) && shared.idle.end_search() && shared.has_visible_work() {
-        wake_for_work(shared);
+    if carrier.searching.replace(false) {
+        shared.idle.note_search(true);
+        if shared.idle.end_search() && shared.has_visible_work() {
+            wake_for_work(shared);
+        }
     }
 }
 
@@ -685,6 +688,7 @@ fn go_idle(carrier: &Carrier, shared: &Shared, p: &Proc) {
     p.set_running(false);
     shared.idle.insert(p.index);
     if carrier.searching.replace(false) {
+        shared.idle.note_search(false);
         shared.idle.end_search();
     }
     // Others may have used the processor meanwhile and made it idle again: then it is not ours any more.
@@ -887,7 +891,12 @@ pub(crate) fn ready_local(shared: &Shared, p: &Proc, task: *mut Task) {
         return mail_away(shared, p.index, task);
     }
     let displaced = p.queue.push_next(task);
-    if !displaced.is_null() {
+    if displaced.is_null() {
+        // SAFETY: the caller's carrier holds the processor; the reference ends with the statement.
+        if unsafe { p.local() }.is_lone_push(shared.idle.lone_backoff()) {
+            return shared.rouse_monitor();
+        }
+    } else {
         p.queue
             .push(displaced, &mut |list| shared.push_global_list(list));
     }
