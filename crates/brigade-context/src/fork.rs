@@ -56,16 +56,34 @@ pub fn fork_generation() -> u32 {
 /// # Panics
 /// When more than 8 are registered.
 pub fn on_fork(prepare: fn(), parent: fn(), child: fn()) {
-    let mut hooks = HOOKS.lock();
-    // ORDER: Relaxed: changes only under the lock held here.
+    register(&mut HOOKS.lock(), [prepare, parent, child]);
+}
+
+fn register(hooks: &mut [Option<[Hook; 3]>; MAX_HOOKS], functions: [Hook; 3]) {
+    // ORDER: Relaxed: changes only under the lock of `hooks`.
     let count = COUNT.load(Ordering::Relaxed);
     assert!(
         count < MAX_HOOKS,
         "on_fork: more than {MAX_HOOKS} registrations"
     );
-    hooks[count] = Some([prepare, parent, child]);
-    // ORDER: Release pairs with the Acquire load in `each`.
+    hooks[count] = Some(functions);
+    // ORDER: Release pairs with the Acquire load in `count`.
     COUNT.store(count + 1, Ordering::Release);
+}
+
+/// As [`on_fork`], unless `done` is set already; sets it. No fork comes between the two, so in a child as in
+/// its parent `done` tells the truth, which a lock or a flag of the caller cannot promise.
+///
+/// # Panics
+/// When more than 8 are registered.
+pub fn on_fork_once(done: &AtomicBool, prepare: fn(), parent: fn(), child: fn()) {
+    let mut hooks = HOOKS.lock();
+    // ORDER: Relaxed: read and written under the lock held here.
+    if !done.load(Ordering::Relaxed) {
+        register(&mut hooks, [prepare, parent, child]);
+        // ORDER: Relaxed: as above.
+        done.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Registers this crate's own handlers, if they are not yet. Every thread calls it before it takes the
