@@ -19,7 +19,7 @@
 
 use crate::prim::RawLock;
 use crate::tls::refresh;
-use crate::{arch, reaper, stack, support};
+use crate::{arch, overflow, reaper, stack, support};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::io;
 
@@ -135,6 +135,7 @@ unsafe extern "C" fn before() {
     refresh::lock();
     reaper::lock();
     stack::lock_all();
+    overflow::lock();
 }
 
 /// Gives the locks back. False in the handlers of an inner registration, which do nothing.
@@ -148,6 +149,7 @@ fn release() -> bool {
     OWNER.store(0, Ordering::Relaxed);
     // SAFETY: `before` took them on this thread, and only `in_parent` or `in_child` gives them back.
     unsafe {
+        overflow::unlock();
         stack::unlock_all();
         reaper::unlock();
         refresh::unlock();
