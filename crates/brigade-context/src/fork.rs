@@ -19,7 +19,7 @@
 
 use crate::prim::RawLock;
 use crate::tls::refresh;
-use crate::{arch, reaper, stack, support};
+use crate::{arch, overflow, reaper, stack, support};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::io;
 
@@ -56,16 +56,34 @@ pub fn fork_generation() -> u32 {
 /// # Panics
 /// When more than 8 are registered.
 pub fn on_fork(prepare: fn(), parent: fn(), child: fn()) {
-    let mut hooks = HOOKS.lock();
-    // ORDER: Relaxed: changes only under the lock held here.
+    register(&mut HOOKS.lock(), [prepare, parent, child]);
+}
+
+fn register(hooks: &mut [Option<[Hook; 3]>; MAX_HOOKS], functions: [Hook; 3]) {
+    // ORDER: Relaxed: changes only under the lock of `hooks`.
     let count = COUNT.load(Ordering::Relaxed);
     assert!(
         count < MAX_HOOKS,
         "on_fork: more than {MAX_HOOKS} registrations"
     );
-    hooks[count] = Some([prepare, parent, child]);
-    // ORDER: Release pairs with the Acquire load in `each`.
+    hooks[count] = Some(functions);
+    // ORDER: Release pairs with the Acquire load in `count`.
     COUNT.store(count + 1, Ordering::Release);
+}
+
+/// As [`on_fork`], unless `done` is set already; sets it. No fork comes between the two, so in a child as in
+/// its parent `done` tells the truth, which a lock or a flag of the caller cannot promise.
+///
+/// # Panics
+/// When more than 8 are registered.
+pub fn on_fork_once(done: &AtomicBool, prepare: fn(), parent: fn(), child: fn()) {
+    let mut hooks = HOOKS.lock();
+    // ORDER: Relaxed: read and written under the lock held here.
+    if !done.load(Ordering::Relaxed) {
+        register(&mut hooks, [prepare, parent, child]);
+        // ORDER: Relaxed: as above.
+        done.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Registers this crate's own handlers, if they are not yet. Every thread calls it before it takes the
@@ -117,6 +135,7 @@ unsafe extern "C" fn before() {
     refresh::lock();
     reaper::lock();
     stack::lock_all();
+    overflow::lock();
 }
 
 /// Gives the locks back. False in the handlers of an inner registration, which do nothing.
@@ -130,6 +149,7 @@ fn release() -> bool {
     OWNER.store(0, Ordering::Relaxed);
     // SAFETY: `before` took them on this thread, and only `in_parent` or `in_child` gives them back.
     unsafe {
+        overflow::unlock();
         stack::unlock_all();
         reaper::unlock();
         refresh::unlock();

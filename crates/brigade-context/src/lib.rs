@@ -46,7 +46,7 @@ mod trial;
 pub use alloc::CarrierAlloc;
 pub use arch::{Context, switch};
 pub use carrier::{CarrierBase, carrier, forget_carrier_after_fork, on_carrier, on_green};
-pub use fork::{fork_generation, on_fork};
+pub use fork::{fork_generation, on_fork, on_fork_once};
 pub use overflow::install_overflow_handler;
 pub use reaper::reap;
 pub use stack::{

@@ -171,3 +171,17 @@ unsafe fn chain(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
         }
     }
 }
+
+/// Takes the lock of this module, for fork.
+pub(crate) fn lock() {
+    INSTALLED.acquire();
+}
+
+/// Gives back what [`lock`] took.
+///
+/// # Safety
+/// The caller called [`lock`] before, once.
+pub(crate) unsafe fn unlock() {
+    // SAFETY: the caller holds it.
+    unsafe { INSTALLED.release() };
+}

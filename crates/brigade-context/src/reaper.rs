@@ -24,7 +24,7 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Slots that may wait for the background thread.
-const MAX_BACKLOG: usize = 1024;
+const MAX_BACKLOG: usize = 128;
 
 struct Queue {
     slots: Vec<Slot>,
@@ -42,7 +42,7 @@ static SIGNAL: AtomicU32 = AtomicU32::new(0);
 static DRAINED: AtomicU32 = AtomicU32::new(0);
 
 /// Cleans a slot that [`crate::retire`] refused and releases it to the pool of its class, in the
-/// background. Blocks the kernel thread while more than 1024 slots wait.
+/// background. Blocks the kernel thread while more than 128 slots wait.
 pub fn reap(class: SizeClass, slot: Slot) {
     debug_assert_eq!(slot.class(), class, "slot reaped into another class");
     let start = {

@@ -290,20 +290,29 @@ pub fn unreserve(class: SizeClass, n: usize) {
 /// reservations for them.
 ///
 /// # Errors
-/// When the kernel refuses the guard of a new slot; slots moved before that stay in `out`.
+/// When the kernel refuses the guard of a new slot, or address space where others hold more slots than they
+/// reserved; slots moved before that stay in `out`.
 pub fn acquire(class: SizeClass, out: &mut Vec<Slot>, max: usize) -> io::Result<()> {
     out.try_reserve(max)
         .map_err(|_| limits::Refusal::Memory.into_error(class.slot_bytes()))?;
+    let mut grown = Ok(());
     let (cold, fresh) = {
         let mut stock = class.shelf().stock.lock();
         let pooled = stock.pool.len().min(max);
         let keep = stock.pool.len() - pooled;
         out.extend(stock.pool.drain(keep..));
+        if pooled == 0 && stock.cold.is_empty() && stock.fresh.is_empty() && max != 0 {
+            // Somebody caches more slots than it has reservations for, perhaps the parent of this process.
+            // ORDER: Relaxed: `mapped` changes only under the lock held here.
+            let mapped = class.shelf().mapped.load(Ordering::Relaxed);
+            grown = grow(class, &mut stock, mapped, 1);
+        }
         let cold = stock.cold.len().min(max - pooled);
         let keep = stock.cold.len() - cold;
         out.extend(stock.cold.drain(keep..));
         (cold, take_fresh(&mut stock, class, max - pooled - cold))
     };
+    grown.map_err(|refusal| refusal.into_error(class.slot_bytes()))?;
     if cold != 0 {
         guard::fill_top_pages(
             out[out.len() - cold..].iter().map(Slot::base),
