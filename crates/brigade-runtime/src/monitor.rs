@@ -95,14 +95,13 @@ fn watch(shared: &Shared) {
         look(shared, &mut seen);
         if !is_quiet(shared, &seen) {
             trimmed = false;
-            nap(shared, LOOK_NS);
+            nap(shared);
         } else if trimmed || shared.processors.iter().any(Proc::is_running) {
-            sleep_until_roused(shared, &seen);
+            sleep_until_roused(shared, &seen, NEVER);
         } else {
             // Idle, but perhaps only for a moment: stacks are given back when it lasts.
-            trimmed = true;
-            nap(shared, TRIM_AFTER_NS);
-            if is_quiet(shared, &seen) {
+            trimmed = !sleep_until_roused(shared, &seen, now_ns() + TRIM_AFTER_NS);
+            if trimmed {
                 context::trim();
             }
         }
@@ -110,10 +109,10 @@ fn watch(shared: &Shared) {
 }
 
 /// Waits for the next look.
-fn nap(shared: &Shared, time_ns: u64) {
+fn nap(shared: &Shared) {
     // ORDER: Relaxed: the value while which the monitor waits.
     let word = shared.monitor_word.load(Ordering::Relaxed);
-    futex_wait(&shared.monitor_word, word, now_ns() + time_ns);
+    futex_wait(&shared.monitor_word, word, now_ns() + LOOK_NS);
 }
 
 /// Nothing to watch: all processors are idle, or run the same thread since long and nothing waits for them.
@@ -130,18 +129,23 @@ fn is_quiet(shared: &Shared, seen: &[Seen]) -> bool {
     })
 }
 
-fn sleep_until_roused(shared: &Shared, seen: &[Seen]) {
+/// Sleeps until there is something to watch, or the deadline. True: roused.
+fn sleep_until_roused(shared: &Shared, seen: &[Seen], deadline_ns: u64) -> bool {
     // ORDER: SeqCst: before the last look (see `rouse_monitor`).
     shared.monitor_word.store(0, Ordering::SeqCst);
+    let mut in_time = true;
     // ORDER: SeqCst: the last look is at what the rousers wrote before they read the word.
-    while !shared.is_stopped()
+    while in_time
+        && !shared.is_stopped()
         && is_quiet(shared, seen)
         && shared.monitor_word.load(Ordering::SeqCst) == 0
     {
-        futex_wait(&shared.monitor_word, 0, NEVER);
+        futex_wait(&shared.monitor_word, 0, deadline_ns);
+        in_time = deadline_ns == NEVER || now_ns() < deadline_ns;
     }
     // ORDER: SeqCst: from here on nobody needs to rouse.
     shared.monitor_word.store(1, Ordering::SeqCst);
+    in_time
 }
 
 fn look(shared: &Shared, seen: &mut [Seen]) {

@@ -13,14 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_context::{
-    DEFAULT_STACK_SIZE, SizeClass, fork_generation, install_overflow_handler, on_fork, support,
+    DEFAULT_STACK_SIZE, SizeClass, fork_generation, install_overflow_handler, on_fork_once, support,
 };
 use brigade_event::Metrics;
 
 use crate::current;
-use crate::prim::{
-    AtomicBool, AtomicPtr, Lock, Ordering, deadline_after, kernel_thread, register_fence,
-};
+use crate::prim::{AtomicBool, AtomicPtr, Ordering, deadline_after, kernel_thread, register_fence};
 use crate::sched;
 use crate::shared::{Config, Model, Shared};
 use crate::spawn::{self, Join, ScopeCount, SpawnOptions};
@@ -147,15 +145,21 @@ fn active_model(wanted: Model) -> Model {
 }
 
 /// What has to be done once per process before the first carrier starts.
+///
+/// No lock: a fork in another thread would leave it held in the child for ever. Each caller does all steps before
+/// it goes on, unless they are known to be done; they may be repeated.
 fn prepare_process() -> io::Result<()> {
-    static DONE: Lock<bool> = Lock::new(false);
-    let mut done = DONE.lock();
-    if !*done {
-        install_overflow_handler(describe)?;
-        register_fence();
-        on_fork(|| {}, || {}, in_child);
-        *done = true;
+    static DONE: AtomicBool = AtomicBool::new(false);
+    static HANDLERS: AtomicBool = AtomicBool::new(false);
+    // ORDER: Acquire: pairs with the Release below.
+    if DONE.load(Ordering::Acquire) {
+        return Ok(());
     }
+    install_overflow_handler(describe)?;
+    register_fence();
+    on_fork_once(&HANDLERS, || {}, || {}, in_child);
+    // ORDER: Release: who sees it finds all steps done.
+    DONE.store(true, Ordering::Release);
     Ok(())
 }
 

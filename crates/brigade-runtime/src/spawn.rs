@@ -361,11 +361,8 @@ where
 #[inline(always)]
 fn start_inside(shared: &Shared, task: *mut Task) -> io::Result<bool> {
     let mut fresh = 0;
-    loop {
-        // SAFETY: a non-null carrier is the one this code runs on.
-        let Some(carrier) = (unsafe { sched::here().as_ref() }) else {
-            break;
-        };
+    // SAFETY: a non-null carrier is the one this code runs on.
+    while let Some(carrier) = unsafe { sched::here().as_ref() } {
         if carrier.home != shared.home().cast() || carrier.guest.get() {
             break;
         }
