@@ -37,6 +37,7 @@ mod keys;
 mod overflow;
 pub mod prim;
 mod reaper;
+mod setxid;
 mod stack;
 mod support;
 mod thread;

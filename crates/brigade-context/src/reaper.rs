@@ -16,6 +16,7 @@
 //! Orderings: `SIGNAL` counts pushes, `DRAINED` counts cleaned slots; both only wake sleepers, the queue
 //! itself is under a lock.
 
+use crate::carrier::CarrierBase;
 use crate::prim::{RawLock, sys};
 use crate::stack::{self, SizeClass, Slot};
 use crate::{arch, tls::block};
@@ -133,12 +134,28 @@ fn clean(mut slot: Slot) {
 /// # Safety
 /// The block is built and nobody runs on it.
 unsafe fn end_a_thread_on(tp: usize) -> bool {
-    extern "C" fn take_over(tp: *mut c_void) -> *mut c_void {
-        // SAFETY: the block is complete and nobody's; this frame touches no thread-local afterwards, and
-        // glibc's end of thread is meant to see the dead block.
-        unsafe { arch::set_thread_pointer(tp as usize) };
+    /// Lives until the thread was joined.
+    struct Loan {
+        tp: usize,
+        base: CarrierBase,
+    }
+    extern "C" fn take_over(loan: *mut c_void) -> *mut c_void {
+        // SAFETY: the loan outlives this thread. The block is complete and nobody's; this frame touches no
+        // thread-local afterwards, and glibc's end of thread is meant to see the dead block. Its carrier
+        // word leads to this kernel thread (`setxid.rs`).
+        unsafe {
+            let loan = &mut *loan.cast::<Loan>();
+            loan.base.tp = arch::thread_pointer();
+            let word = loan.tp.wrapping_add_signed(arch::carrier_offset());
+            (word as *mut *mut CarrierBase).write(&raw mut loan.base);
+            arch::set_thread_pointer(loan.tp);
+        }
         core::ptr::null_mut()
     }
+    let mut loan = Loan {
+        tp,
+        base: CarrierBase::new(),
+    };
     // SAFETY: plain old data, filled below.
     let (mut all, mut before): (libc::sigset_t, libc::sigset_t) =
         unsafe { (core::mem::zeroed(), core::mem::zeroed()) };
@@ -152,7 +169,7 @@ unsafe fn end_a_thread_on(tp: usize) -> bool {
             thread.as_mut_ptr(),
             core::ptr::null(),
             take_over,
-            tp as *mut c_void,
+            (&raw mut loan).cast(),
         );
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, core::ptr::null_mut());
         failed == 0 && libc::pthread_join(thread.assume_init(), core::ptr::null_mut()) == 0

@@ -18,7 +18,7 @@
 
 use crate::prim::{RawLock, sys};
 use crate::tls::{self, Fault};
-use crate::{arch, fork, stack, thread, trial};
+use crate::{arch, fork, setxid, stack, thread, trial};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use std::fmt;
 
@@ -205,6 +205,7 @@ fn check(plants: &Plants, facts: &mut Facts) -> Result<(), Unsupported> {
     tls::publish(template);
     // For loading libraries later; where the kernel has none, a load at the same moment may race.
     sys::membarrier_register();
+    setxid::install();
     trial::run()?;
     if plants.has("keep-thread-pointer") {
         thread::plant_keep_thread_pointer();

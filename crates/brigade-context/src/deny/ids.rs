@@ -5,6 +5,7 @@
 
 use super::Next;
 use crate::carrier::on_carrier;
+use crate::tls::ids_change;
 use libc::{c_char, c_int, gid_t, uid_t};
 
 // SAFETY: the signature of that function in glibc.
@@ -34,12 +35,20 @@ static SETGROUPS: Next<unsafe extern "C" fn(usize, *const gid_t) -> c_int> =
 static INITGROUPS: Next<unsafe extern "C" fn(*const c_char, gid_t) -> c_int> =
     unsafe { Next::new(c"initgroups") };
 
+/// Makes the call as the kernel thread. The self-check learns that every kernel thread is marked meanwhile.
+fn changing(call: impl FnOnce() -> c_int) -> c_int {
+    ids_change();
+    let result = on_carrier(call);
+    ids_change();
+    result
+}
+
 /// # Safety
 /// As POSIX has it.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn setuid(uid: uid_t) -> c_int {
     // SAFETY: the caller's contract, which is the original's; it does not switch.
-    on_carrier(|| unsafe { SETUID.get()(uid) })
+    changing(|| unsafe { SETUID.get()(uid) })
 }
 
 /// # Safety
@@ -47,7 +56,7 @@ pub(crate) unsafe extern "C" fn setuid(uid: uid_t) -> c_int {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn setgid(gid: gid_t) -> c_int {
     // SAFETY: the caller's contract, which is the original's; it does not switch.
-    on_carrier(|| unsafe { SETGID.get()(gid) })
+    changing(|| unsafe { SETGID.get()(gid) })
 }
 
 /// # Safety
@@ -55,7 +64,7 @@ pub(crate) unsafe extern "C" fn setgid(gid: gid_t) -> c_int {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn seteuid(uid: uid_t) -> c_int {
     // SAFETY: the caller's contract, which is the original's; it does not switch.
-    on_carrier(|| unsafe { SETEUID.get()(uid) })
+    changing(|| unsafe { SETEUID.get()(uid) })
 }
 
 /// # Safety
@@ -63,7 +72,7 @@ pub(crate) unsafe extern "C" fn seteuid(uid: uid_t) -> c_int {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn setegid(gid: gid_t) -> c_int {
     // SAFETY: the caller's contract, which is the original's; it does not switch.
-    on_carrier(|| unsafe { SETEGID.get()(gid) })
+    changing(|| unsafe { SETEGID.get()(gid) })
 }
 
 /// # Safety
@@ -71,7 +80,7 @@ pub(crate) unsafe extern "C" fn setegid(gid: gid_t) -> c_int {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn setreuid(real: uid_t, effective: uid_t) -> c_int {
     // SAFETY: the caller's contract, which is the original's; it does not switch.
-    on_carrier(|| unsafe { SETREUID.get()(real, effective) })
+    changing(|| unsafe { SETREUID.get()(real, effective) })
 }
 
 /// # Safety
@@ -79,7 +88,7 @@ pub(crate) unsafe extern "C" fn setreuid(real: uid_t, effective: uid_t) -> c_int
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn setregid(real: gid_t, effective: gid_t) -> c_int {
     // SAFETY: the caller's contract, which is the original's; it does not switch.
-    on_carrier(|| unsafe { SETREGID.get()(real, effective) })
+    changing(|| unsafe { SETREGID.get()(real, effective) })
 }
 
 /// # Safety
@@ -87,7 +96,7 @@ pub(crate) unsafe extern "C" fn setregid(real: gid_t, effective: gid_t) -> c_int
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn setresuid(real: uid_t, effective: uid_t, saved: uid_t) -> c_int {
     // SAFETY: the caller's contract, which is the original's; it does not switch.
-    on_carrier(|| unsafe { SETRESUID.get()(real, effective, saved) })
+    changing(|| unsafe { SETRESUID.get()(real, effective, saved) })
 }
 
 /// # Safety
@@ -95,7 +104,7 @@ pub(crate) unsafe extern "C" fn setresuid(real: uid_t, effective: uid_t, saved: 
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn setresgid(real: gid_t, effective: gid_t, saved: gid_t) -> c_int {
     // SAFETY: the caller's contract, which is the original's; it does not switch.
-    on_carrier(|| unsafe { SETRESGID.get()(real, effective, saved) })
+    changing(|| unsafe { SETRESGID.get()(real, effective, saved) })
 }
 
 /// # Safety
@@ -103,7 +112,7 @@ pub(crate) unsafe extern "C" fn setresgid(real: gid_t, effective: gid_t, saved: 
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn setgroups(count: usize, groups: *const gid_t) -> c_int {
     // SAFETY: the caller's contract, which is the original's; it does not switch.
-    on_carrier(|| unsafe { SETGROUPS.get()(count, groups) })
+    changing(|| unsafe { SETGROUPS.get()(count, groups) })
 }
 
 /// # Safety
@@ -111,5 +120,5 @@ pub(crate) unsafe extern "C" fn setgroups(count: usize, groups: *const gid_t) ->
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn initgroups(user: *const c_char, group: gid_t) -> c_int {
     // SAFETY: the caller's contract, which is the original's; it does not switch.
-    on_carrier(|| unsafe { INITGROUPS.get()(user, group) })
+    changing(|| unsafe { INITGROUPS.get()(user, group) })
 }

@@ -257,22 +257,38 @@ pub(crate) fn learn(surplus: usize, plant_unclassified: bool) -> Result<Template
     })
 }
 
-/// Tries until it works or the time is up; a fault that no waiting cures is returned at once.
+/// How often a change of the process's ids began or ended.
+static ID_CHANGES: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes that a change of the process's ids begins or ends.
+pub(crate) fn ids_change() {
+    // ORDER: SeqCst pairs with the loads in `learn_with_patience`: a mark that a photograph shows was
+    // counted before.
+    ID_CHANGES.fetch_add(1, Ordering::SeqCst);
+}
+
+/// Tries until it works or the patience is used up; a fault that no waiting cures is returned at once.
+/// Attempts beside which ids changed use up little of it.
 fn learn_with_patience(attempt: impl Fn() -> Result<Template, Fault>) -> Result<Template, Fault> {
-    /// About 60 ms in all, most of them at the end.
-    const ATTEMPTS: u32 = 10;
-    const FIRST_PAUSE: Duration = Duration::from_micros(60);
-    for n in 1..ATTEMPTS {
+    /// Ten attempts without an excuse take 10 ms, a thousand with one take a second or two.
+    const PATIENCE: u32 = 1000;
+    const PAUSE: Duration = Duration::from_millis(1);
+    let mut used = 0;
+    loop {
+        // ORDER: SeqCst pairs with the addition in `ids_change`.
+        let before = ID_CHANGES.load(Ordering::SeqCst);
         match attempt() {
             Err(
                 Fault::UnclassifiedWord(_) | Fault::UnknownLayout(_) | Fault::TablesDisagree(_),
-            ) => {
-                sys::nanosleep(FIRST_PAUSE * (1 << n));
+            ) if used < PATIENCE => {
+                // ORDER: SeqCst pairs with the addition in `ids_change`.
+                let excused = ID_CHANGES.load(Ordering::SeqCst) != before;
+                used += if excused { 1 } else { PATIENCE / 10 };
+                sys::nanosleep(PAUSE);
             }
             settled => return settled,
         }
     }
-    attempt()
 }
 
 fn build(photos: &[Box<Photo>; 2], source: &Source<'_>, plant: bool) -> Result<Template, Fault> {
