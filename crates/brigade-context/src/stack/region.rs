@@ -13,6 +13,10 @@ use crate::tls;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+/// Address space that stacks leave to the rest of the process: a carrier's kernel stack and signal stack, and
+/// memory for the program to handle the error with.
+const HEADROOM_BYTES: usize = 16 << 20;
+
 const MAX_REGIONS: usize = 2048;
 const SMALLEST_REGION_BYTES: usize = 16 << 20;
 const LARGEST_REGION_BYTES: usize = 1 << 30;
@@ -66,7 +70,9 @@ pub(super) fn map(slot_bytes: usize, slots: usize) -> Result<Region, Refusal> {
     let Some(after) = indices.filter(|n| *n < (1 << 29) && number < MAX_REGIONS) else {
         return Err(Refusal::TooManySlots);
     };
-    let base = map_aligned(bytes, slot_bytes).ok_or(Refusal::AddressSpace { bytes })?;
+    let base = map_aligned(bytes, slot_bytes)
+        .filter(|base| leaves_headroom(*base, bytes))
+        .ok_or(Refusal::AddressSpace { bytes })?;
     // SAFETY: the mapping is new and ours. A huge page would make one thread pay for eight.
     let _ = unsafe { sys::madvise(base, bytes, libc::MADV_NOHUGEPAGE) };
     let entry = &TABLE[number];
@@ -84,6 +90,22 @@ pub(super) fn map(slot_bytes: usize, slots: usize) -> Result<Region, Refusal> {
         base,
         end: base + bytes,
     })
+}
+
+/// Whether the address space has room for [`HEADROOM_BYTES`] beside the new mapping; if not, unmaps it.
+fn leaves_headroom(base: usize, bytes: usize) -> bool {
+    match map_raw(HEADROOM_BYTES) {
+        Some(probe) => {
+            // SAFETY: mapped just now, used by nobody.
+            unsafe { libc::munmap(probe as *mut _, HEADROOM_BYTES) };
+            true
+        }
+        None => {
+            // SAFETY: mapped by the caller just now, used by nobody.
+            unsafe { libc::munmap(base as *mut _, bytes) };
+            false
+        }
+    }
 }
 
 fn map_aligned(bytes: usize, align: usize) -> Option<usize> {
