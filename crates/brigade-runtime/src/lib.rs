@@ -6,8 +6,8 @@
 //!
 //! The modules have an order, which a test enforces; each may use only those before it:
 //!
-//! `prim < handoff < queue < idle < park < task < timer < processor < carrier < shared < sched < launch < monitor <
-//! current < thread < spawn < runtime`
+//! `prim < queue < park_word < handoff < idle < task < timer < processor < carrier < shared < launch < sched < monitor
+//! < current < thread < spawn < runtime`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
 #![cfg_attr(loom, allow(dead_code))]

@@ -163,7 +163,7 @@ fn prepare_process() -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the running green thread's name for the stack overflow report. Async-signal-safe.
+/// Writes the running green thread's name and number, `NAME (id N)`, for the reports of the context layer. Async-signal-safe.
 fn describe(buffer: &mut [u8]) -> usize {
     let task = crate::current::current_green();
     // SAFETY: the running thread's record is alive.
@@ -179,9 +179,8 @@ fn describe(buffer: &mut [u8]) -> usize {
             }
         }
     };
-    put(b"'");
     put(task.name().unwrap_or("<unnamed>").as_bytes());
-    put(b"' (id ");
+    put(b" (id ");
     let mut digits = [0_u8; 20];
     let mut at = digits.len();
     let mut number = task.id.get();

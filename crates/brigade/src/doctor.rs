@@ -29,25 +29,25 @@ pub struct Support {
 /// Runs the self-check of the context layer, once per process, and says what it found.
 #[must_use]
 pub fn support() -> Support {
+    let facts = |known: &[(&'static str, String)]| {
+        let fact = |(name, value): &(&'static str, String)| Fact {
+            name,
+            value: value.clone(),
+            ok: true,
+            note: String::new(),
+        };
+        known.iter().map(fact).collect()
+    };
     match brigade_context::support() {
         Ok(support) => Support {
             model: Model::ManyToMany,
             reason: None,
-            facts: support
-                .facts()
-                .iter()
-                .map(|(name, value)| Fact {
-                    name,
-                    value: value.clone(),
-                    ok: true,
-                    note: String::new(),
-                })
-                .collect(),
+            facts: facts(support.facts()),
         },
         Err(reason) => Support {
             model: Model::OneToOne,
             reason: Some(reason.to_string()),
-            facts: Vec::new(),
+            facts: facts(reason.facts()),
         },
     }
 }
