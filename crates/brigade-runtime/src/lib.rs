@@ -1,8 +1,8 @@
 //! The M:N scheduler of Brigade: threads, processors, carriers, the monitor.
 //!
 //! This crate is an implementation detail of the `brigade` crate, which is the only stable interface. What is
-//! public here is what the façade and the crates above the seams use: [`park`] and [`unpark`] are the only way in
-//! which anything blocks; [`RuntimeConfig`], [`RuntimeHandle`] and [`Join`] start and end things.
+//! public here is what the façade uses. `park` and `unpark` of the module `current` are the only way in which anything
+//! blocks; [`RuntimeConfig`], [`RuntimeHandle`] and [`Join`] start and end things.
 //!
 //! The modules have an order, which a test enforces; each may use only those before it:
 //!
