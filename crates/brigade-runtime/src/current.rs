@@ -173,6 +173,7 @@ fn park_green_timed(carrier: &Carrier, processor: *const Proc, deadline_ns: u64)
     let is_earliest = p.timers.insert(deadline_ns, seq, me.clone());
     if processor.is_null() && is_earliest {
         sched::poke(shared, p);
+        shared.rouse_monitor();
     }
     // SAFETY: on a green thread, inside the runtime.
     unsafe { sched::suspend(carrier, processor, Action::Park) };

@@ -19,7 +19,9 @@
 //! # Sleep
 //!
 //! When no processor runs, or those that run have done so for long and nothing waits for them, it sleeps until a
-//! processor starts or work appears ([`Shared::rouse_monitor`]) and makes no wake-ups. Before that, if nothing runs,
+//! thread is run that something waits for, or work appears ([`Shared::rouse_monitor`]), and makes no wake-ups. A
+//! thread that runs alone does not rouse it: beside threads that compute, the monitor's own wake-up would make the
+//! kernel put one of those in front. Before that, if nothing runs,
 //! it gives pooled stacks back, once.
 //!
 //! # Rejected
@@ -47,6 +49,9 @@ const QUANTUM_MAX_NS: u64 = 10_000_000;
 
 /// A running processor for which nothing waits is left alone after this time without a dispatch.
 const QUIET_AFTER_NS: u64 = 20_000_000;
+/// Idle processors are left alone after this time: not at once, because waking the monitor again costs more than a
+/// few looks.
+const IDLE_AFTER_NS: u64 = 5_000_000;
 /// Pooled stacks are given back when the runtime was idle for so long.
 const TRIM_AFTER_NS: u64 = 100_000_000;
 
@@ -119,12 +124,15 @@ fn nap(shared: &Shared) {
 fn is_quiet(shared: &Shared, seen: &[Seen]) -> bool {
     let now = now_ns();
     shared.processors.iter().zip(seen).all(|(p, seen)| {
-        let still = p.tick() == seen.tick && now.saturating_sub(seen.since_ns) >= QUIET_AFTER_NS;
-        let waiting = work_waits(shared, p, now) || p.timers.earliest_ns() != NEVER;
+        let still_ns = now.saturating_sub(seen.since_ns);
+        if p.tick() != seen.tick {
+            return false;
+        }
+        let waiting = p.is_waited_for() || shared.global_len() != 0;
         if p.is_running() {
-            still && !waiting
+            still_ns >= QUIET_AFTER_NS && !waiting
         } else {
-            !(waiting && p.owner().is_null())
+            still_ns >= IDLE_AFTER_NS && !(waiting && p.owner().is_null())
         }
     })
 }
@@ -156,12 +164,14 @@ fn look(shared: &Shared, seen: &mut [Seen]) {
     for (p, seen) in shared.processors.iter().zip(seen) {
         let tick = p.tick();
         let activity = p.activity();
-        if !p.is_running() || tick != seen.tick {
+        if tick != seen.tick {
             *seen = Seen {
                 tick,
                 activity,
                 since_ns: now,
             };
+        }
+        if !p.is_running() || seen.since_ns == now {
             if !p.is_running() && p.owner().is_null() && work_waits(shared, p, now) {
                 sched::poke(shared, p);
             }

@@ -20,7 +20,7 @@ use std::ptr;
 use brigade_context::Slot;
 use brigade_event::Counters;
 
-use crate::prim::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Lock, Ordering};
+use crate::prim::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Lock, NEVER, Ordering};
 use crate::queue::{List, LocalQueue};
 use crate::task::{Task, fatal, next_ids};
 use crate::timer::Timers;
@@ -201,6 +201,11 @@ impl<C> Processor<C> {
             self.overdue.store(false, Ordering::Relaxed);
         }
         overdue
+    }
+
+    /// Does anything wait for this processor: a thread in its queue or box, or a timer, due or not?
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.queue.is_empty() || self.has_mail() || self.timers.earliest_ns() != NEVER
     }
 
     /// A number that changes when the running thread spawns or wakes others.

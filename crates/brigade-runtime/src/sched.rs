@@ -407,6 +407,9 @@ pub(crate) unsafe fn run(carrier: &Carrier) {
         // SAFETY: who has a thread to run has a processor.
         let p = unsafe { &*carrier.processor.get() };
         tidy(shared_of(carrier), p);
+        if p.is_waited_for() {
+            shared_of(carrier).rouse_monitor();
+        }
         // SAFETY: the task was taken out of a queue; the carrier holds the processor.
         if !unsafe { is_started(task) || start_cold(shared_of(carrier), p, task) } {
             starve(shared_of(carrier), task);
@@ -566,7 +569,8 @@ fn fire_timers(shared: &Shared, p: &Proc, of: &Proc, now: u64) {
 }
 
 fn begin_search(carrier: &Carrier, shared: &Shared, p: &Proc) -> bool {
-    let others = shared.processors.len() > 1;
+    // Where all others are idle there is nothing to find; what comes from outside wakes a sleeper.
+    let others = shared.idle.count() + 1 < shared.processors.len();
     if others && shared.idle.begin_search(shared.processors.len()) {
         carrier.searching.set(true);
         p.counters.searches.bump();
@@ -746,7 +750,6 @@ pub(crate) fn adopt(carrier: &Carrier, p: &Proc) {
     p.set_owner(ptr::from_ref(carrier).cast_mut());
     p.set_running(true);
     carrier.handoff.take_up();
-    shared_of(carrier).rouse_monitor();
 }
 
 fn adopt_assigned(carrier: &Carrier) {
