@@ -251,6 +251,9 @@ pub fn yield_now() {
 fn yield_adrift(carrier: &Carrier) {
     if let Some(p) = sched::take_idle(sched::shared_of(carrier)) {
         sched::adopt(carrier, p);
+        // The carrier that slept for the processor's timers has lost it; if this thread computes on, only the
+        // monitor can see that they are due.
+        sched::shared_of(carrier).rouse_monitor();
         carrier.handoff.exit();
         return;
     }

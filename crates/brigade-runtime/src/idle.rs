@@ -28,7 +28,7 @@
 //!
 //! A thread that is put into an empty `run_next` usually runs on its own processor within a microsecond, because the
 //! thread that woke it waits for it. Waking another processor for it each time made two workers half as fast as one
-//! (spawn and join: 366 against 231 ns). So each search that finds nothing doubles the number of lone pushes until
+//! at spawn and join (`brigade-bench -l spawn-join-one -w 1,2`). So each search that finds nothing doubles the number of lone pushes until
 //! the next wake ([`IdleSet::lone_backoff`]), and a search that finds something makes it one again. A thread whose
 //! waker does not wait after all is found by the monitor at its next look, within a millisecond.
 //!

@@ -89,8 +89,9 @@ where
 ///
 /// # Blocking
 ///
-/// As `f` does, but only the calling green thread. The stop of a processor and its start again cost some 100 ns
-/// when nobody else wants to run, and a kernel thread switch when somebody does.
+/// As `f` does, but only the calling green thread.
+/// Giving the processor away and getting one again is cheap when nobody else wants to run; otherwise it costs a
+/// switch of kernel threads.
 ///
 /// # Panics
 ///

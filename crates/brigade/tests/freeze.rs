@@ -240,3 +240,34 @@ fn threads_that_only_yield_share_with_new_ones() {
             .for_each(|handle| handle.join().expect("no panic"));
     });
 }
+
+#[test]
+fn a_thread_that_computes_after_blocking_does_not_hold_up_the_timers_of_its_processor() {
+    let ended = common::child::run(
+        "a_thread_that_computes_after_blocking_does_not_hold_up_the_timers_of_its_processor",
+        &[],
+        || {
+            let runtime = brigade::runtime::Builder::new()
+                .workers(1)
+                .build()
+                .expect("a runtime");
+            let rung = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let bell = std::sync::Arc::clone(&rung);
+            let sleeper = runtime.spawn(move || {
+                brigade::thread::sleep(std::time::Duration::from_millis(400));
+                // ORDER: Relaxed: the flag alone is looked at.
+                bell.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            let hog = runtime.spawn(move || {
+                brigade::blocking(|| std::thread::sleep(std::time::Duration::from_millis(200)));
+                // ORDER: Relaxed: the flag alone is looked at.
+                while !rung.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            hog.join().expect("no panic");
+            sleeper.join().expect("no panic");
+        },
+    );
+    ended.assert_success();
+}

@@ -16,7 +16,7 @@ use super::{JoinHandle, Scope, ScopedJoinHandle};
 ///
 /// # Blocking
 ///
-/// Does not block. About 100 ns; the stack is bound when the thread first runs.
+/// Does not block. The stack is bound when the thread first runs.
 ///
 /// # Panics
 ///
