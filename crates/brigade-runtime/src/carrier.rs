@@ -86,7 +86,12 @@ pub(crate) struct Carrier {
     parker: AtomicU32,
     /// The kernel's number of the thread.
     pub(crate) tid: AtomicU32,
+    /// Operations that might have parked the running thread and did not.
+    calls: AtomicU32,
 }
+
+/// Every how many calls a thread looks whether it has had its time.
+const CALLS_PER_LOOK: u32 = 16;
 
 impl Carrier {
     /// A carrier that will start with `processor` and, if told so, as a searcher.
@@ -110,6 +115,7 @@ impl Carrier {
             assigned: AtomicPtr::new(ptr::null_mut()),
             parker: AtomicU32::new(EMPTY),
             tid: AtomicU32::new(0),
+            calls: AtomicU32::new(0),
         }
     }
 
@@ -123,6 +129,23 @@ impl Carrier {
         self.current.set(ptr::null_mut());
         // ORDER: Relaxed: published by the start of the kernel thread.
         self.parker.store(EMPTY, Ordering::Relaxed);
+    }
+
+    /// By the carrier: counts an operation that might have parked the thread. True: it is time to look whether the
+    /// monitor wants the thread to yield.
+    #[inline(always)]
+    pub(crate) fn count_call(&self) -> bool {
+        // ORDER: Relaxed: one writer; the monitor only looks whether the number has changed.
+        let calls = self.calls.load(Ordering::Relaxed).wrapping_add(1);
+        // ORDER: Relaxed: as above.
+        self.calls.store(calls, Ordering::Relaxed);
+        calls.is_multiple_of(CALLS_PER_LOOK)
+    }
+
+    /// By the monitor: a number that changes when the running thread looks whether it is to yield.
+    pub(crate) fn looks(&self) -> u32 {
+        // ORDER: Relaxed: as in `count_call`.
+        self.calls.load(Ordering::Relaxed) / CALLS_PER_LOOK
     }
 
     /// The processor that the last [`Woken::Assigned`] brought, and whether to search with it.

@@ -7,7 +7,7 @@
 //! The modules have an order, which a test enforces; each may use only those before it:
 //!
 //! `prim < queue < park_word < handoff < idle < task < timer < processor < carrier < shared < launch < sched < monitor
-//! < current < thread < spawn < runtime`
+//! < current < green < thread < spawn < runtime`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
 #![cfg_attr(loom, allow(dead_code))]
@@ -23,6 +23,8 @@ mod queue;
 mod carrier;
 #[cfg(not(loom))]
 mod current;
+#[cfg(not(loom))]
+mod green;
 #[cfg(not(loom))]
 mod launch;
 #[cfg(not(loom))]
@@ -69,6 +71,14 @@ pub mod clock {
 #[cfg(not(loom))]
 pub mod park {
     pub use crate::current::{blocking, yield_now};
+    pub use crate::green::{Green, Runnable, Runnables, Sleeper};
+}
+
+/// What the layers above need of the one below: system calls and locks that go through no libc symbol, and forks.
+#[cfg(not(loom))]
+pub mod raw {
+    pub use brigade_context::prim::{RawGuard, RawLock, sys};
+    pub use brigade_context::{fork_generation, on_fork_once};
 }
 
 #[cfg(all(loom, test))]

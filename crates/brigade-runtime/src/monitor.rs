@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use brigade_context::{self as context, prim::sys};
 
+use crate::carrier::Carrier;
 use crate::launch::{be_prompt, end_kernel_thread, spawn_kernel_thread};
 use crate::prim::{NEVER, Ordering, futex_wait, now_ns};
 use crate::sched::{self, Proc};
@@ -163,7 +164,7 @@ fn look(shared: &Shared, seen: &mut [Seen]) {
     }
     for (p, seen) in shared.processors.iter().zip(seen) {
         let tick = p.tick();
-        let activity = p.activity();
+        let activity = activity(p);
         if tick != seen.tick {
             *seen = Seen {
                 tick,
@@ -194,6 +195,14 @@ fn look(shared: &Shared, seen: &mut [Seen]) {
             seen.since_ns = now;
         }
     }
+}
+
+/// A number that changes when the thread that runs on `p` comes to a place where it would yield if it were asked to.
+fn activity(p: &Proc) -> u64 {
+    // SAFETY: carrier records live as long as the runtime.
+    let owner = unsafe { p.owner().as_ref() };
+    let looks = owner.map_or(0, Carrier::looks);
+    p.activity().wrapping_add(u64::from(looks))
 }
 
 fn quantum_ns(shared: &Shared) -> u64 {
