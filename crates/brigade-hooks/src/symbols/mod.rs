@@ -12,7 +12,10 @@
 //!
 //! Variadic functions are defined with fixed arguments: on x86-64 a caller passes both in the same registers.
 
+mod clock;
 mod errno;
+mod futex;
+mod memory;
 mod next;
 mod sleep;
 
@@ -21,7 +24,7 @@ use brigade_runtime::park::Green;
 use crate::status::Hook;
 
 /// The tables of all hooks.
-pub(crate) static TABLES: [&[Hook]; 1] = [&sleep::HOOKS];
+pub(crate) static TABLES: [&[Hook]; 2] = [&futex::HOOKS, &sleep::HOOKS];
 
 /// The running green thread, where it may park: on its own stack. For slow paths.
 #[inline]
