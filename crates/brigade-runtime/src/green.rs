@@ -129,6 +129,11 @@ impl Sleeper {
 pub struct Runnable(NonNull<Task>);
 
 impl Runnable {
+    /// The right, won by somebody else, to queue `task`.
+    pub(crate) fn of(task: NonNull<Task>) -> Runnable {
+        Runnable(task)
+    }
+
     /// Makes the thread runnable. Does not block.
     #[inline]
     pub fn schedule(self) {
