@@ -1,8 +1,8 @@
 //! Files: what waits for a disk, a lock or the other end of a copy. Done without a processor.
 //!
 //! A call that is going to wait for a disk cannot be waited for, so it holds a kernel thread; others run meanwhile.
-//! Giving the processor away and getting one again costs a fraction of a microsecond when nobody else wants to run,
-//! and a switch of kernel threads otherwise.
+//! Giving the processor away and getting one again costs a tenth of a microsecond when nobody else wants to run; when
+//! all processors are busy the thread queues for one, which takes some 10 µs and more.
 //!
 //! `flock` first tries without waiting. Reading and writing are in other modules.
 //!
