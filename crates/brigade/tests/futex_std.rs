@@ -7,44 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use brigade::runtime::{Builder, Runtime};
+use common::mixed::{mixed, on_workers};
 use common::{Count, Watch};
-
-/// Runs `test` with 1, 2 and 8 workers.
-fn on_workers(test: impl Fn(&Runtime)) {
-    for workers in [1, 2, 8] {
-        let _watch = Watch::new(&format!("a run with {workers} workers"));
-        let runtime = Builder::new().workers(workers).build().expect("a runtime");
-        test(&runtime);
-    }
-}
-
-/// Runs `body(index)` on green threads and on kernel threads at the same time, and waits for all of them.
-fn mixed(
-    runtime: &Runtime,
-    green: usize,
-    kernel: usize,
-    body: impl Fn(usize) + Send + Sync + 'static,
-) {
-    let body = Arc::new(body);
-    let greens: Vec<_> = (0..green)
-        .map(|index| {
-            let body = Arc::clone(&body);
-            runtime.spawn(move || body(index))
-        })
-        .collect();
-    let kernels: Vec<_> = (green..green + kernel)
-        .map(|index| {
-            let body = Arc::clone(&body);
-            thread::spawn(move || body(index))
-        })
-        .collect();
-    for handle in greens {
-        handle.join().expect("no green thread panics");
-    }
-    for handle in kernels {
-        handle.join().expect("no kernel thread panics");
-    }
-}
 
 #[test]
 fn a_mutex_counts_exactly() {
@@ -238,4 +202,33 @@ fn a_wait_ends_by_its_timeout_or_by_a_wake_and_says_which() {
         });
         assert_eq!(*state.0.lock().expect("nobody panics"), 0);
     });
+}
+
+/// Kernel threads of this process.
+fn kernel_threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+#[test]
+fn a_thousand_waiting_threads_need_no_kernel_threads() {
+    let _watch = Watch::new("a thousand threads at a barrier");
+    let runtime = Builder::new().workers(2).build().expect("a runtime");
+    let before = kernel_threads();
+    let barrier = Arc::new(Barrier::new(1001));
+    let threads: Vec<_> = (0..1000)
+        .map(|_| {
+            let barrier = Arc::clone(&barrier);
+            runtime.spawn(move || barrier.wait())
+        })
+        .collect();
+    while runtime.metrics().parks < 1000 {
+        thread::yield_now();
+    }
+    // Other tests of this program start some at the same time.
+    let started = kernel_threads().saturating_sub(before);
+    barrier.wait();
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
+    assert!(started < 300, "{started} kernel threads were started");
 }

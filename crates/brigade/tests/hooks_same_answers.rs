@@ -23,9 +23,12 @@ fn answer(call: impl FnOnce() -> i64) -> Answer {
     (result, unsafe { *libc::__errno_location() })
 }
 
+/// A call by name.
+type Case = (String, Box<dyn Fn() -> i64 + Send + Sync>);
+
 /// Makes every call of `cases` on a kernel thread and on a green thread, and compares the answers.
 #[track_caller]
-fn compare(cases: &[(String, Box<dyn Fn() -> i64 + Send + Sync>)]) {
+fn compare(cases: &[Case]) {
     let _watch = Watch::new("a comparison");
     let runtime = Builder::new().workers(2).build().expect("a runtime");
     for (name, call) in cases {
@@ -36,10 +39,7 @@ fn compare(cases: &[(String, Box<dyn Fn() -> i64 + Send + Sync>)]) {
     assert!(cases.len() >= 5);
 }
 
-fn case(
-    name: impl Into<String>,
-    call: impl Fn() -> i64 + Send + Sync + 'static,
-) -> (String, Box<dyn Fn() -> i64 + Send + Sync>) {
+fn case(name: impl Into<String>, call: impl Fn() -> i64 + Send + Sync + 'static) -> Case {
     (name.into(), Box::new(call))
 }
 
