@@ -15,12 +15,14 @@
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use brigade_event::WaitReason;
 
 use crate::current::{park, yield_if_overdue};
 use crate::queue::List;
 use crate::sched;
+use crate::shared::Shared;
 use crate::task::Task;
 
 /// The running green thread, where it may park.
@@ -39,15 +41,21 @@ impl Green {
         // SAFETY: a non-null carrier is the one this code runs on.
         let carrier = unsafe { sched::here().as_ref() }?;
         let task = NonNull::new(carrier.current.get())?;
-        // SAFETY: the carrier is attached, so nothing writes the record but this thread.
-        let pinned = unsafe { (*carrier.base.get()).is_pinned() };
-        if carrier.guest.get() || carrier.handoff.is_inside() || pinned {
+        if carrier.guest.get() || carrier.is_busy_below() {
             return None;
         }
         Some(Green {
             task,
             not_send: PhantomData,
         })
+    }
+
+    /// Whether this kernel thread is one of a runtime's. If there is no current green thread either, what blocks here
+    /// holds a processor that cannot be handed off.
+    #[inline]
+    #[must_use]
+    pub fn is_on_carrier() -> bool {
+        !sched::here().is_null()
     }
 
     #[inline(always)]
@@ -139,7 +147,33 @@ impl Runnable {
     pub fn schedule(self) {
         // SAFETY: the right to queue the thread is ours, so it is parked and alive.
         let home = unsafe { self.0.as_ref() }.home;
-        sched::ready(sched::here(), home, self.0.as_ptr());
+        // SAFETY: a non-null carrier is the one this code runs on.
+        match unsafe { sched::here().as_ref() } {
+            Some(carrier) if carrier.is_busy_below() => ready_below(home, self.0),
+            carrier => sched::ready(
+                carrier.map_or(std::ptr::null(), std::ptr::from_ref),
+                home,
+                self.0.as_ptr(),
+            ),
+        }
+    }
+}
+
+/// Makes a thread runnable from where the runtime cannot be entered (`Carrier::is_busy_below`): takes no lock but the
+/// global queue's, under which nothing foreign runs, and leaves the rest to the monitor.
+#[cold]
+#[inline(never)]
+fn ready_below(home: *const (), task: NonNull<Task>) {
+    // SAFETY: the caller has the thread in its hands, so it is alive and its runtime is. After the push it may end at
+    // once, and the runtime with it; hence the reference.
+    let shared = unsafe {
+        Arc::increment_strong_count(home.cast::<Shared>());
+        Arc::from_raw(home.cast::<Shared>())
+    };
+    // In the child of a fork the thread exists only in the parent.
+    if shared.generation == brigade_context::fork_generation() {
+        shared.push_global(task.as_ptr());
+        shared.rouse_monitor();
     }
 }
 

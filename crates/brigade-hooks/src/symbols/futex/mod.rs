@@ -21,6 +21,9 @@
 //!    waiters that came by another way than this symbol count too.
 //! 3. What the table does not know (odd operations, bad addresses and times) goes to the kernel, whose answer it is.
 //! 4. Requeuing and `WAKE_OP` wake every green waiter of their words. Futex waits may end for no reason.
+//! 5. A carrier that waits in the kernel inside the runtime, for the lock of an allocator, holds its processor. A wake
+//!    that went to a green thread instead could leave nobody to run that thread. So while such a carrier waits for a
+//!    word of the bucket, the kernel's waiters are always served first. It passes the wake on when it has had the lock.
 //!
 //! # Limits
 //!
@@ -150,6 +153,7 @@ pub(crate) unsafe extern "C" fn syscall(
     match call.operation() {
         WAIT | WAIT_BITSET => match Green::current() {
             Some(green) => wait(green, call),
+            None if Green::is_on_carrier() => wait_below(call),
             None => call.pass_on(),
         },
         WAKE => wake(call, ALL_BITS),
@@ -178,6 +182,18 @@ fn wait(green: Green, call: Call) -> c_long {
     from_kernel(table::wait(green, word, call.value(), bits, deadline_ns)) as c_long
 }
 
+/// A wait in the kernel that holds a processor (invariant 5).
+#[cold]
+fn wait_below(call: Call) -> c_long {
+    let below = table::below(call.address());
+    // ORDER: SeqCst: before the kernel compares the word; its partner is the fence in `Bucket::is_empty`.
+    below.fetch_add(1, Ordering::SeqCst);
+    let result = call.pass_on();
+    // ORDER: Relaxed: a wake that still counts this wait asks the kernel first, which finds nobody.
+    below.fetch_sub(1, Ordering::Relaxed);
+    result
+}
+
 #[inline]
 fn wake(call: Call, bits: u32) -> c_long {
     if table::is_empty(call.address()) || bits == 0 {
@@ -194,7 +210,9 @@ fn most(count: u32) -> u32 {
 fn wake_both(call: Call, bits: u32) -> c_long {
     let most = most(call.value());
     let mut in_kernel = 0;
-    let kernel_first = table::turn(call.address()).is_kernel_first();
+    // ORDER: Relaxed: after the fence in `Bucket::is_empty`; its partner is the count in `wait_below`.
+    let is_held_up = table::below(call.address()).load(Ordering::Relaxed) != 0;
+    let kernel_first = is_held_up || table::turn(call.address()).is_kernel_first();
     if kernel_first {
         in_kernel = call.wake_in_kernel(call.value());
         if in_kernel < 0 {

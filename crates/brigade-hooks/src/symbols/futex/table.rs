@@ -27,6 +27,8 @@ const BUCKETS: usize = 1 << 14;
 struct Place {
     bucket: Bucket<Sleeper>,
     turn: Turn,
+    /// Carriers that wait in the kernel and hold their processors.
+    below: AtomicU32,
 }
 
 impl Place {
@@ -37,6 +39,7 @@ impl Place {
                 waiters: AtomicU32::new(0),
             },
             turn: Turn::new(),
+            below: AtomicU32::new(0),
         }
     }
 }
@@ -70,6 +73,11 @@ pub(super) fn is_empty(address: usize) -> bool {
 /// Whose turn it is at the word.
 pub(super) fn turn(address: usize) -> &'static Turn {
     &place(address).turn
+}
+
+/// How many carriers wait in the kernel, and hold their processors, for a word of the bucket.
+pub(super) fn below(address: usize) -> &'static AtomicU32 {
+    &place(address).below
 }
 
 /// Waits until a wake of `word`, while it has the value `expected`: 0 or `-errno`, as the kernel has it.
@@ -133,6 +141,11 @@ fn register_fork_handler() {
 fn empty_after_fork() {
     for place in &TABLE {
         // ORDER: Relaxed: the child has one thread.
+        if place.below.load(Ordering::Relaxed) != 0 {
+            // ORDER: Relaxed: as above.
+            place.below.store(0, Ordering::Relaxed);
+        }
+        // ORDER: Relaxed: as above.
         let waiters = place.bucket.waiters.load(Ordering::Relaxed);
         if waiters == 0 && place.bucket.queue.try_lock().is_some() {
             continue;
