@@ -389,8 +389,9 @@ fn deliver(events: u32, data: u64, ready: &mut List<Task>) {
     }
     let has = |bits: c_int| events & bits as u32 != 0;
     let over = has(libc::EPOLLHUP | libc::EPOLLERR);
-    let read_end = over || has(libc::EPOLLRDHUP);
-    let read = read_end || has(libc::EPOLLIN | libc::EPOLLPRI);
+    // A read stops short of an urgent byte, whatever comes behind it.
+    let read_end = over || has(libc::EPOLLRDHUP | libc::EPOLLPRI);
+    let read = read_end || has(libc::EPOLLIN);
     let write = over || has(libc::EPOLLOUT);
     if let Some(fd) = Fd::if_any(data as u32 as c_int) {
         fd.deliver((data >> 32) as u32, read, write, [read_end, over], ready);

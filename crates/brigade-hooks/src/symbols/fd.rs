@@ -127,7 +127,7 @@ fn from_flags(close_on_exec: bool, nonblocking: bool) -> u32 {
     known | nonblock
 }
 
-fn socket_facts(kind: c_int) -> u32 {
+fn socket_facts(domain: c_int, kind: c_int, protocol: c_int) -> u32 {
     let flags = from_flags(
         kind & libc::SOCK_CLOEXEC != 0,
         kind & libc::SOCK_NONBLOCK != 0,
@@ -138,7 +138,11 @@ fn socket_facts(kind: c_int) -> u32 {
     } else {
         fact::SOCKET
     };
-    flags | stream | fact::FLOW
+    let is_tcp = stream == fact::STREAM
+        && matches!(domain, libc::AF_INET | libc::AF_INET6)
+        && matches!(protocol, 0 | libc::IPPROTO_TCP);
+    let bare = if is_tcp { fact::BARE } else { 0 };
+    flags | stream | bare | fact::FLOW
 }
 
 /// # Safety
@@ -148,7 +152,7 @@ pub(crate) unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_i
     // SAFETY: the caller's contract.
     let fd = unsafe { SOCKET.get()(domain, kind, protocol) };
     if fd >= 0 {
-        opened(fd, socket_facts(kind));
+        opened(fd, socket_facts(domain, kind, protocol));
     }
     fd
 }
@@ -166,8 +170,9 @@ pub(crate) unsafe extern "C" fn socketpair(
     unsafe {
         let result = SOCKETPAIR.get()(domain, kind, protocol, pair);
         if result == 0 {
-            opened(*pair, socket_facts(kind));
-            opened(*pair.add(1), socket_facts(kind));
+            let facts = socket_facts(domain, kind, protocol);
+            opened(*pair, facts);
+            opened(*pair.add(1), facts);
         }
         result
     }
@@ -218,6 +223,11 @@ fn note_accepted(listener: c_int, fd: c_int, flags: c_int) {
         Some(facts) if facts.has(fact::STREAM) => bits |= fact::STREAM | fact::FLOW,
         Some(facts) if facts.has(fact::SOCKET) => bits |= fact::SOCKET | fact::FLOW,
         _ => {}
+    }
+    for inherited in [fact::BARE, fact::ODD] {
+        if from.is_some_and(|facts| facts.has(inherited)) {
+            bits |= inherited;
+        }
     }
     let alike = from
         .is_some_and(|facts| facts.has(fact::KNOWN) && !facts.has_any(fact::TIMEOUTS | fact::ODD));
@@ -571,12 +581,19 @@ pub(crate) unsafe extern "C" fn setsockopt(
 ) -> c_int {
     // SAFETY: the caller's contract.
     let result = unsafe { SETSOCKOPT.get()(number, level, option, value, length) };
-    if result != 0 || level != libc::SOL_SOCKET {
+    if result != 0 || !matches!(level, libc::SOL_SOCKET | libc::IPPROTO_TCP) {
         return result;
     }
     let Some(fd) = Fd::get(number) else {
         return result;
     };
+    if level == libc::IPPROTO_TCP {
+        if option == libc::TCP_ULP {
+            // Records from now on (TLS in the kernel).
+            fd.learn(fd.facts(), 0, fact::BARE);
+        }
+        return result;
+    }
     let interest = match option {
         libc::SO_RCVTIMEO | SO_RCVTIMEO_NEW => Interest::Read,
         libc::SO_SNDTIMEO | SO_SNDTIMEO_NEW => Interest::Write,

@@ -152,7 +152,7 @@ pub(super) unsafe fn receive(green: Green, number: c_int, place: Place, flags: c
         return receive_odd(green, fd, place, flags);
     }
     let operation = Operation::new(green, fd, Interest::Read, true);
-    if flags & !HARMLESS != 0 || !facts.has(fact::KNOWN | fact::STREAM) {
+    if flags & !HARMLESS != 0 || !facts.has(fact::KNOWN | fact::BARE) {
         return operation.run(
             // SAFETY: as above: the arguments are those of the caller, who keeps libc's contract.
             || unsafe { raw_receive(number, place, flags | libc::MSG_DONTWAIT) },
