@@ -9,7 +9,7 @@
 //!
 //! An offset of -1 means "at the file position", for both calls.
 
-use brigade_runtime::descriptors::{Fd, Interest, fact};
+use brigade_runtime::descriptors::{Fd, Interest, closing, fact};
 use brigade_runtime::park::{Green, blocking};
 use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
 
@@ -399,6 +399,13 @@ unsafe fn write_polled(green: Green, fd: Fd, parts: *const iovec, count: c_int) 
     }
 }
 
+/// Whether the number no longer names the socket that it was known for: it was closed unseen (inside libc, or by a raw
+/// system call) and is another file now. Forgets what was known.
+#[inline]
+fn was_no_socket(fd: c_int, result: isize) -> bool {
+    result == -(libc::ENOTSOCK as isize) && closing(fd)
+}
+
 /// # Safety
 /// As in libc.
 #[unsafe(no_mangle)]
@@ -417,14 +424,16 @@ pub(crate) unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, length: siz
                 address: core::ptr::null_mut(),
                 address_length: core::ptr::null_mut(),
             };
-            receive(green, fd, place, 0)
-        } else {
-            let part = iovec {
-                iov_base: buffer,
-                iov_len: length,
-            };
-            read_vector(green, fd, &part, 1, HERE)
+            let result = receive(green, fd, place, 0);
+            if !was_no_socket(fd, result) {
+                return from_kernel(result);
+            }
         }
+        let part = iovec {
+            iov_base: buffer,
+            iov_len: length,
+        };
+        read_vector(green, fd, &part, 1, HERE)
     })
 }
 
@@ -575,14 +584,16 @@ pub(crate) unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, length: 
     // SAFETY: the caller's contract.
     from_kernel(unsafe {
         if is_stream {
-            transmit(green, fd, buffer, length, 0, core::ptr::null(), 0)
-        } else {
-            let part = iovec {
-                iov_base: buffer.cast_mut(),
-                iov_len: length,
-            };
-            write_vector(green, fd, &part, 1)
+            let result = transmit(green, fd, buffer, length, 0, core::ptr::null(), 0);
+            if !was_no_socket(fd, result) {
+                return from_kernel(result);
+            }
         }
+        let part = iovec {
+            iov_base: buffer.cast_mut(),
+            iov_len: length,
+        };
+        write_vector(green, fd, &part, 1)
     })
 }
 
