@@ -444,7 +444,8 @@ fn wait(epoll: c_int, events: &mut [libc::epoll_event], until: Until) -> Result<
             libc::SYS_epoll_pwait2,
             [epoll as usize, place, count, at, 0, 8],
         ) {
-            Err(libc::ENOSYS) => COARSE.store(true, Ordering::Relaxed), // ORDER: Relaxed: as for the load above.
+            // EPERM: some containers answer so to calls that they do not know.
+            Err(libc::ENOSYS | libc::EPERM) => COARSE.store(true, Ordering::Relaxed), // ORDER: Relaxed: as for the load above.
             result => return result,
         }
     }

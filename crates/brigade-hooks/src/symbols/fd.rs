@@ -7,7 +7,6 @@
 //! The descriptors of the runtime itself are not open for anybody: closing them fails with `EBADF`, and a duplicate
 //! onto one moves it first.
 
-use brigade_runtime::clock::NEVER;
 use brigade_runtime::descriptors::{Fd, Interest, closing, fact, opened, replacing, shared};
 use brigade_runtime::park::{Green, blocking};
 use libc::{c_char, c_int, c_uint, c_ulong, c_void, sockaddr, socklen_t};
@@ -561,6 +560,8 @@ pub(crate) unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mu
     if result >= 0 && request == libc::FIONBIO {
         // SAFETY: the kernel has read the same word.
         note_nonblocking(fd, unsafe { *argument.cast::<c_int>() } != 0);
+    } else if result >= 0 && request == libc::FIONCLEX {
+        shared(fd);
     }
     result
 }
@@ -605,7 +606,6 @@ pub(crate) unsafe extern "C" fn setsockopt(
     };
     // SAFETY: the kernel has read a structure of this size.
     let timeout_ns = timeval_ns(unsafe { value.cast::<libc::timeval>().read_unaligned() });
-    debug_assert!(timeout_ns != NEVER);
     fd.set_timeout_ns(interest, timeout_ns);
     fd.learn(fd.facts(), fact::TIMEOUTS, 0);
     result

@@ -86,8 +86,11 @@ fn ask_timeout_ns(fd: c_int, interest: Interest) -> u64 {
     timeval_ns(value)
 }
 
-/// A timeout as sockets take it, nanoseconds.
+/// A timeout as sockets take it, nanoseconds. A negative one has passed when it begins.
 pub(super) fn timeval_ns(value: libc::timeval) -> u64 {
+    if value.tv_sec < 0 {
+        return 1;
+    }
     (value.tv_sec as u64)
         .saturating_mul(1_000_000_000)
         .saturating_add((value.tv_usec as u64).saturating_mul(1000))
