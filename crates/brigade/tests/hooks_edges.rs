@@ -275,3 +275,83 @@ fn a_number_that_changed_hands_unseen_is_read_and_written_as_what_it_is() {
         }
     });
 }
+
+/// Calls that the kernel refuses at once, though nothing can be read: their results.
+fn refused(call: impl Fn() -> (i64, i32) + Sync) {
+    let plain = call();
+    assert_eq!(plain.0, -1, "refused without us");
+    let hooked = lone_runtime().run(&call);
+    assert_eq!(hooked, plain);
+}
+
+fn with_errno(result: i64) -> (i64, i32) {
+    let errno = std::io::Error::last_os_error().raw_os_error();
+    (result, errno.expect("a number"))
+}
+
+#[test]
+fn accept_refuses_at_once_what_can_never_be_accepted_from() {
+    let _watch = Watch::new("accept on what does not listen");
+    let accept = |fd: RawFd, flags| {
+        let none = std::ptr::null_mut();
+        // SAFETY: no address is asked for.
+        with_errno(unsafe { libc::accept4(fd, none, std::ptr::null_mut(), flags) }.into())
+    };
+    refused(|| {
+        let (near, _far) = pair();
+        accept(near.as_raw_fd(), 0)
+    });
+    refused(|| {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        accept(socket.as_raw_fd(), 0)
+    });
+    refused(|| {
+        let (reader, _writer) = std::io::pipe().expect("a pipe");
+        accept(reader.as_raw_fd(), 0)
+    });
+    refused(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        accept(listener.as_raw_fd(), 1 << 20)
+    });
+}
+
+#[test]
+fn a_read_into_too_small_a_buffer_is_refused_at_once() {
+    let _watch = Watch::new("a read into a small buffer");
+    refused(|| {
+        let mut room = 0_u32;
+        // SAFETY: makes a descriptor; the buffer is as large as said.
+        unsafe {
+            let event = libc::eventfd(0, libc::EFD_CLOEXEC);
+            let answer = with_errno(libc::read(event, (&raw mut room).cast(), 4) as i64);
+            libc::close(event);
+            answer
+        }
+    });
+}
+
+#[test]
+fn a_timeout_limits_a_read_that_waits_for_all_of_its_bytes() {
+    let _watch = Watch::new("a trickle");
+    let runtime = lone_runtime();
+    let (near, far) = pair();
+    let timeout = Duration::from_millis(300);
+    far.set_read_timeout(Some(timeout)).expect("a socket");
+    let reader = runtime.spawn(move || {
+        let mut room = [0_u8; 64];
+        let flags = libc::MSG_WAITALL;
+        // SAFETY: the buffer is as large as said.
+        unsafe { libc::recv(far.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), flags) }
+    });
+    // A byte comes within each timeout.
+    let mut sent = 0;
+    while !reader.is_finished() {
+        if (&near).write_all(&[1]).is_err() {
+            break;
+        }
+        sent += 1;
+        sleep(timeout / 6);
+    }
+    let read = reader.join().expect("no panic");
+    assert!(read > 0 && read < 64, "{read} bytes of {sent}");
+}

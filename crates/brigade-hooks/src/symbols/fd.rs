@@ -13,7 +13,9 @@ use libc::{c_char, c_int, c_uint, c_ulong, c_void, sockaddr, socklen_t};
 
 use super::errno::{from_kernel, set_errno};
 use super::next::Next;
-use super::wait::{self, AGAIN, Operation, call, is_nonblocking, kind, poll_now, timeval_ns};
+use super::wait::{
+    self, AGAIN, Operation, call, is_nonblocking, kind, option_of, poll_now, timeval_ns,
+};
 use crate::status::Hook;
 
 /// The hooks of this module.
@@ -254,6 +256,11 @@ pub(crate) unsafe extern "C" fn accept(
     fd
 }
 
+/// Whether connections can be waited for.
+fn is_listening(fd: c_int) -> bool {
+    option_of(fd, libc::SO_ACCEPTCONN) != 0
+}
+
 /// The kernel has no way to accept without blocking but the descriptor's own flag; so it is asked first whether
 /// somebody is there. If another thread is faster, this one blocks in the kernel and its processor is handed on.
 ///
@@ -286,8 +293,9 @@ pub(crate) unsafe extern "C" fn accept4(
             ],
         )
     };
+    let is_valid = flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) == 0;
     let attempt = || match poll_now(listener, libc::POLLIN) {
-        0 => AGAIN,
+        0 if is_valid && is_listening(listener) => AGAIN,
         _ => operation(),
     };
     let facts = Fd::get(listener).map(Fd::facts);

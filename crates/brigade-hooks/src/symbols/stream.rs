@@ -164,11 +164,12 @@ unsafe fn read_slow(green: Green, fd: Fd, parts: *const iovec, count: c_int, at:
         // SAFETY: the caller's contract.
         return unsafe { read_file(green, fd, parts, count, at) };
     }
-    let operation = Operation::new(green, fd, Interest::Read, true);
+    let mut operation = Operation::new(green, fd, Interest::Read, true);
     if !facts.has(fact::NO_NOWAIT) {
         let seen = operation.seen();
         let first = with(NOWAIT);
-        if !is_refusal(first) {
+        // `EINVAL` is about the arguments, and not to be waited for.
+        if !is_refusal(first) || first == -(libc::EINVAL as isize) {
             if first != AGAIN {
                 return first;
             }
@@ -298,6 +299,7 @@ unsafe fn write_vector(green: Green, number: c_int, parts: *const iovec, count: 
 #[cold]
 fn write_rest(green: Green, fd: Fd, parts: &[iovec], total: usize, first: isize) -> isize {
     let is_stream = fd.facts().has(fact::STREAM);
+    let mut operation = Operation::new(green, fd, Interest::Write, true);
     let mut done = first.max(0) as usize;
     loop {
         // SAFETY: the kernel has read the parts, so they are valid.
@@ -328,8 +330,7 @@ fn write_rest(green: Green, fd: Fd, parts: &[iovec], total: usize, first: isize)
         if is_stream && done > 0 && wait::poll_now(fd.number(), 0) & error != 0 {
             return done as isize;
         }
-        let result =
-            Operation::new(green, fd, Interest::Write, true).run(|| with(NOWAIT), || with(0));
+        let result = operation.run(|| with(NOWAIT), || with(0));
         if result <= 0 {
             return if done > 0 { done as isize } else { result };
         }

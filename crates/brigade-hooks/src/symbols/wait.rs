@@ -113,7 +113,7 @@ pub(super) fn kind(fd: Fd) -> brigade_runtime::descriptors::Facts {
     }
     let bits = match stat.st_mode & libc::S_IFMT {
         libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => fact::PLAIN,
-        libc::S_IFSOCK if socket_type(fd.number()) == libc::SOCK_STREAM => {
+        libc::S_IFSOCK if option_of(fd.number(), libc::SO_TYPE) == libc::SOCK_STREAM => {
             fact::FLOW | fact::STREAM
         }
         libc::S_IFSOCK => fact::FLOW | fact::SOCKET,
@@ -123,7 +123,8 @@ pub(super) fn kind(fd: Fd) -> brigade_runtime::descriptors::Facts {
     fd.facts()
 }
 
-fn socket_type(fd: c_int) -> c_int {
+/// An option of the socket, of those that are a number; 0 if it is none.
+pub(super) fn option_of(fd: c_int, option: c_int) -> c_int {
     let mut value: c_int = 0;
     let mut size = size_of::<c_int>() as libc::socklen_t;
     // SAFETY: the places are as large as said.
@@ -133,7 +134,7 @@ fn socket_type(fd: c_int) -> c_int {
             [
                 fd as usize,
                 libc::SOL_SOCKET as usize,
-                libc::SO_TYPE as usize,
+                option as usize,
                 &raw mut value as usize,
                 &raw mut size as usize,
                 0,
@@ -229,10 +230,11 @@ impl Operation {
         }
     }
 
-    /// Tries until it need not block. `block` is the operation itself.
+    /// Tries until it need not block. `block` is the operation itself. If called again, for the next part, the timeout
+    /// goes on.
     #[inline(always)]
     pub(super) fn run(
-        mut self,
+        &mut self,
         mut attempt: impl FnMut() -> isize,
         block: impl FnOnce() -> isize,
     ) -> isize {
@@ -256,7 +258,7 @@ impl Operation {
     /// As [`Operation::run`] for files that have no attempt of their own: asks `poll` first. The operation may block
     /// nevertheless when somebody else is faster; then its processor is handed on.
     #[cold]
-    pub(super) fn run_polled(mut self, operation: impl Fn() -> isize) -> isize {
+    pub(super) fn run_polled(&mut self, operation: impl Fn() -> isize) -> isize {
         let events = match self.interest {
             Interest::Read => libc::POLLIN,
             Interest::Write => libc::POLLOUT,
