@@ -32,7 +32,7 @@ static INFO: Info = Info {
     control: "The same tickers with nobody blocking, under M:1 and under M:N.",
     premise: "The call blocked for as long as it should, and tickers without it do not stand \
               still.",
-    next: "frozen-ticker (a thread that computes instead of blocking)",
+    next: "blocking-call (calls that the runtime can see and calls that it cannot)",
 };
 
 const GAP: &str = "gap";
