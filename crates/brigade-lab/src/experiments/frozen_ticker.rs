@@ -53,7 +53,7 @@ const HOGS_PER_CPU: usize = 4;
 
 /// How long the computation lasts.
 fn hogging(scale: Scale) -> Duration {
-    scale.pick(Duration::from_millis(300), Duration::from_secs(3))
+    scale.pick(Duration::from_millis(250), Duration::from_secs(3))
 }
 
 impl Experiment for FrozenTicker {

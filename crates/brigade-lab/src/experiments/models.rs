@@ -48,11 +48,11 @@ static METRICS: [Metric; 3] = [
 const TICKERS: usize = 8;
 const PERIOD: Duration = Duration::from_millis(5);
 /// Ticks come before and after the call, so that a gap is seen to begin and to end.
-const MARGIN: Duration = Duration::from_millis(50);
+const MARGIN: Duration = Duration::from_millis(30);
 
 /// How long the call blocks.
 fn block(scale: Scale) -> Duration {
-    scale.pick(Duration::from_millis(150), Duration::from_secs(1))
+    scale.pick(Duration::from_millis(120), Duration::from_secs(1))
 }
 
 const BLOCKED_ARMS: [&str; 4] = ["m1", "one", "mn1", "mn"];
