@@ -15,24 +15,33 @@
 mod child;
 mod clock;
 mod errno;
+mod fd;
 mod files;
 mod futex;
 mod memory;
 mod names;
 mod next;
+mod poll;
 mod sleep;
+mod socket;
+mod stream;
+mod wait;
 
 use brigade_runtime::park::{self, Green};
 
 use crate::status::Hook;
 
 /// The tables of all hooks.
-pub(crate) static TABLES: [&[Hook]; 5] = [
+pub(crate) static TABLES: [&[Hook]; 9] = [
     &child::HOOKS,
+    &fd::HOOKS,
     &files::HOOKS,
     &futex::HOOKS,
     &names::HOOKS,
+    &poll::HOOKS,
     &sleep::HOOKS,
+    &socket::HOOKS,
+    &stream::HOOKS,
 ];
 
 /// The running green thread, where it may park: on its own stack. For slow paths.
