@@ -14,6 +14,7 @@ pub mod modules;
 pub mod orderings;
 pub mod ratchet;
 pub mod sizes;
+pub mod symbols;
 pub mod unsafety;
 
 /// One rule.
@@ -28,7 +29,7 @@ pub struct Check {
 }
 
 /// Every rule, in the order they are run and printed.
-pub const ALL: [Check; 9] = [
+pub const ALL: [Check; 10] = [
     Check {
         name: "parse",
         unit: "Rust files",
@@ -48,6 +49,11 @@ pub const ALL: [Check; 9] = [
         name: "bans",
         unit: "paths and macros",
         run: bans::run,
+    },
+    Check {
+        name: "symbols",
+        unit: "libc and std paths",
+        run: symbols::run,
     },
     Check {
         name: "orderings",
