@@ -77,10 +77,11 @@ pub const ALL: [Check; 9] = [
 ];
 
 /// Crates that are programs or test aids: they may print, and their atomics are not the runtime's protocol.
-pub const TOOLS: [&str; 5] = [
+pub const TOOLS: [&str; 6] = [
     "brigade-lab",
     "brigade-cli",
     "brigade-bench",
+    "brigade-ecosystem",
     "brigade-testlibs",
     "xtask",
 ];

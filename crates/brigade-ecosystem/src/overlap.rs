@@ -1,0 +1,149 @@
+//! Many slow operations at once: together they take about as long as one, and hold no kernel thread each.
+//!
+//! What is asserted, with `n` operations that take `each` alone:
+//!
+//! 1. There was a time when all `n` had begun and none had ended.
+//! 2. Together they took at least `each` (they are slow) and less than half of `n * each` (they are not serial). The
+//!    factor is generous; 1 is the proof that needs no clock.
+//! 3. While all were in flight, there were few kernel threads: the median of the samples, so that neither the
+//!    beginning, when not all of them wait yet, nor a short call that is being handed off decides.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use brigade::runtime::Runtime;
+use brigade::thread::JoinHandle;
+
+use crate::count::Count;
+use crate::kernel::{assert_few_kernel_threads, kernel_threads};
+
+/// How long a slow operation takes: much longer than starting all of them on a busy machine.
+pub const SLOW: Duration = Duration::from_millis(400);
+
+/// The pause between two samples of the number of kernel threads.
+const SAMPLE_EVERY: Duration = Duration::from_millis(1);
+
+/// A claim about operations that take long; see the [module](self).
+#[derive(Clone, Copy, Debug)]
+#[must_use = "a claim is checked by `check`"]
+pub struct Overlap {
+    each: Duration,
+    own_kernel_threads: usize,
+}
+
+/// What the threads of a check share with the one that watches them.
+#[derive(Debug, Default)]
+struct Flight {
+    begun: Count,
+    ended: Count,
+}
+
+/// Counts an operation as ended, also when it panics.
+struct Ending<'a>(&'a Flight);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.ended.up();
+    }
+}
+
+impl Overlap {
+    /// Operations that take `each` when they are alone.
+    pub fn of(each: Duration) -> Overlap {
+        Overlap {
+            each,
+            own_kernel_threads: 0,
+        }
+    }
+
+    /// How many kernel threads the crate starts for itself.
+    pub fn own_kernel_threads(mut self, threads: usize) -> Overlap {
+        self.own_kernel_threads = threads;
+        self
+    }
+
+    /// Runs `operation` once per element of `prepared`, each on a green thread of its own, and checks the claim.
+    /// Returns what the operations return, in order.
+    ///
+    /// # Panics
+    ///
+    /// If the claim does not hold or an operation panics.
+    #[track_caller]
+    pub fn check<S, T>(
+        self,
+        runtime: &Runtime,
+        prepared: Vec<S>,
+        operation: impl Fn(usize, S) -> T + Send + Sync + 'static,
+    ) -> Vec<T>
+    where
+        S: Send + 'static,
+        T: Send + 'static,
+    {
+        let count = prepared.len();
+        let flight = Arc::new(Flight::default());
+        let operation = Arc::new(operation);
+        let begin = Instant::now();
+        let handles: Vec<JoinHandle<T>> = prepared
+            .into_iter()
+            .enumerate()
+            .map(|(index, state)| {
+                let (flight, operation) = (Arc::clone(&flight), Arc::clone(&operation));
+                runtime.spawn(move || {
+                    flight.begun.up();
+                    let _ending = Ending(&flight);
+                    operation(index, state)
+                })
+            })
+            .collect();
+        let samples = sample(&flight, count);
+        let took = begin.elapsed();
+        let results: Vec<T> = handles.into_iter().flat_map(JoinHandle::join).collect();
+        assert_eq!(results.len(), count, "an operation panicked");
+        self.assert_overlapped(count, took, samples);
+        results
+    }
+
+    /// The three assertions of the module.
+    #[track_caller]
+    fn assert_overlapped(self, count: usize, took: Duration, mut samples: Vec<usize>) {
+        let serial = self.each * u32::try_from(count).expect("a small number");
+        assert!(
+            !samples.is_empty(),
+            "the {count} operations were never all in flight; they took {took:?}"
+        );
+        samples.sort_unstable();
+        let median = samples[samples.len() / 2];
+        eprintln!(
+            "{count} operations of {:?} took {took:?}; kernel threads meanwhile: {} to {}, median {median}",
+            self.each,
+            samples[0],
+            samples[samples.len() - 1]
+        );
+        assert!(
+            took >= self.each,
+            "{count} operations took {took:?}, so none took {:?}: this run proves nothing",
+            self.each
+        );
+        assert!(
+            took < serial / 2,
+            "{count} operations of {:?} took {took:?}, which is not much less than one after the other ({serial:?})",
+            self.each
+        );
+        assert_few_kernel_threads(median, self.own_kernel_threads);
+    }
+}
+
+/// Counts kernel threads as long as all operations are in flight; returns when all have ended.
+fn sample(flight: &Flight, count: usize) -> Vec<usize> {
+    let mut samples = Vec::new();
+    while flight.ended.get() < count {
+        let all_begun = flight.begun.get() == count;
+        let seen = kernel_threads();
+        // Asked last, so that a sample is from a time when none had ended.
+        if all_begun && flight.ended.get() == 0 {
+            samples.push(seen);
+        }
+        std::thread::sleep(SAMPLE_EVERY);
+    }
+    samples
+}
