@@ -10,10 +10,13 @@
 //!
 //! Invariants
 //! 1. A value of [`carrier`] is right until the next switch, and must not be kept over one.
-//! 2. [`on_carrier`] runs with the kernel thread's own thread pointer, so nothing in it is a green
+//! 2. `pins` counts the [`RawLock`](crate::prim::RawLock)s that code on the carrier holds. A green thread that holds
+//!    one does not switch, so the count belongs to the carrier.
+//! 3. [`on_carrier`] runs with the kernel thread's own thread pointer, so nothing in it is a green
 //!    thread's, and it must not switch.
 
 use crate::arch;
+use core::cell::Cell;
 use core::mem::MaybeUninit;
 use std::io;
 
@@ -23,6 +26,7 @@ use std::io;
 pub struct CarrierBase {
     /// The kernel thread's own thread pointer; 0 while not attached.
     pub tp: usize,
+    pins: Cell<u32>,
     signal_stack: usize,
     signal_stack_bytes: usize,
 }
@@ -32,9 +36,16 @@ impl CarrierBase {
     pub const fn new() -> CarrierBase {
         CarrierBase {
             tp: 0,
+            pins: Cell::new(0),
             signal_stack: 0,
             signal_stack_bytes: 0,
         }
+    }
+
+    /// Whether code on this carrier holds a [`RawLock`](crate::prim::RawLock): such code must not switch.
+    #[inline(always)]
+    pub fn is_pinned(&self) -> bool {
+        self.pins.get() != 0
     }
 
     /// Makes the calling kernel thread a carrier: notes its thread pointer, gives it an alternate
@@ -133,6 +144,24 @@ impl CarrierBase {
 impl Default for CarrierBase {
     fn default() -> CarrierBase {
         CarrierBase::new()
+    }
+}
+
+/// The code that runs here takes a lock below the scheduler.
+#[inline(always)]
+pub(crate) fn pin() {
+    // SAFETY: a non-null carrier word points to an attached carrier, alive while the thread runs on it.
+    if let Some(base) = unsafe { carrier().as_ref() } {
+        base.pins.set(base.pins.get().wrapping_add(1));
+    }
+}
+
+/// Undoes [`pin`].
+#[inline(always)]
+pub(crate) fn unpin() {
+    // SAFETY: as in `pin`.
+    if let Some(base) = unsafe { carrier().as_ref() } {
+        base.pins.set(base.pins.get().wrapping_sub(1));
     }
 }
 

@@ -11,10 +11,13 @@
 //! 2. Whoever stores 0 over a 2 wakes one sleeper; a sleeper always leaves the state at 2 when it
 //!    gets the lock, so no later sleeper is forgotten.
 //! 3. [`sys`] never touches `errno`.
+//! 4. A holder is pinned to its carrier (`carrier.rs`): whatever it calls, an allocator with a standard lock or a signal
+//!    handler, blocks the kernel thread rather than switch with the lock held.
 //!
 //! Rejected: `std::sync::Mutex` (its futex calls go through the interposed `syscall` symbol), spin
 //! locks (a preempted holder stalls every core).
 
+use crate::carrier::{pin, unpin};
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -54,16 +57,22 @@ impl<T> RawLock<T> {
     /// Takes the lock if it is free.
     #[inline]
     pub fn try_lock(&self) -> Option<RawGuard<'_, T>> {
+        pin();
         // ORDER: Acquire pairs with the Release swap in `release`; Relaxed on failure reads nothing.
-        self.state
+        let taken = self
+            .state
             .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
-            .then_some(RawGuard { lock: self })
+            .is_ok();
+        if !taken {
+            unpin();
+        }
+        taken.then_some(RawGuard { lock: self })
     }
 
     /// Takes the lock without a guard, for fork handlers; pair it with [`RawLock::release`].
     #[inline]
     pub fn acquire(&self) {
+        pin();
         // ORDER: Acquire pairs with the Release swap in `release`; Relaxed on failure reads nothing.
         if self
             .state
@@ -105,6 +114,7 @@ impl<T> RawLock<T> {
         if self.state.swap(FREE, Ordering::Release) == SLEEPERS {
             sys::futex_wake(&self.state, 1);
         }
+        unpin();
     }
 }
 
@@ -147,6 +157,16 @@ pub mod sys {
     use crate::arch::syscall;
     use core::sync::atomic::AtomicU32;
     use core::time::Duration;
+
+    /// The system call `number`.
+    ///
+    /// # Safety
+    /// What the kernel asks of the arguments of that call.
+    #[inline(always)]
+    pub unsafe fn call(number: libc::c_long, arguments: [usize; 6]) -> isize {
+        // SAFETY: the caller's contract.
+        unsafe { syscall(number, arguments) }
+    }
 
     /// A point on `CLOCK_MONOTONIC`, nanoseconds since its origin.
     pub type MonotonicNs = u64;

@@ -17,6 +17,16 @@ pub enum WaitReason {
     Join,
     /// The end of `thread::scope`, which waits for the threads of the scope.
     Scope,
+    /// A `FUTEX_WAIT`: a lock, condition variable, channel or park of std, parking_lot and the like.
+    Futex,
+    /// A descriptor that is to become readable.
+    Read,
+    /// A descriptor that is to become writable.
+    Write,
+    /// `poll`, `select`, `epoll_wait`.
+    Poll,
+    /// The end of a child process.
+    Child,
 }
 
 impl WaitReason {
@@ -28,6 +38,11 @@ impl WaitReason {
             2 => WaitReason::Sleep,
             3 => WaitReason::Join,
             4 => WaitReason::Scope,
+            5 => WaitReason::Futex,
+            6 => WaitReason::Read,
+            7 => WaitReason::Write,
+            8 => WaitReason::Poll,
+            9 => WaitReason::Child,
             _ => WaitReason::None,
         }
     }
@@ -41,6 +56,11 @@ impl fmt::Display for WaitReason {
             WaitReason::Sleep => "sleep",
             WaitReason::Join => "join",
             WaitReason::Scope => "scope",
+            WaitReason::Futex => "futex",
+            WaitReason::Read => "read",
+            WaitReason::Write => "write",
+            WaitReason::Poll => "poll",
+            WaitReason::Child => "child",
         })
     }
 }
@@ -57,6 +77,11 @@ mod tests {
             WaitReason::Sleep,
             WaitReason::Join,
             WaitReason::Scope,
+            WaitReason::Futex,
+            WaitReason::Read,
+            WaitReason::Write,
+            WaitReason::Poll,
+            WaitReason::Child,
         ] {
             assert_eq!(WaitReason::from_u8(reason as u8), reason);
         }

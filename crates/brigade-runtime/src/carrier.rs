@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | running | set | runs a green thread, or the scheduler on its own stack |
 //! | adrift | null | runs a green thread whose processor was taken or given away |
-//! | asleep | null, but it is the `owner` of an idle processor | waits on `parker` until work or that processor's next timer |
+//! | asleep | null, but it is the `owner` of an idle processor | waits on `parker`, or in the reactor, until work or that processor's next timer |
 //! | spare | null | in the spare list, waits on `parker` |
 //!
 //! # Who owns what
@@ -20,7 +20,9 @@
 //! 1. `base` is the first field: the context layer finds the carrier through it.
 //! 2. Who wakes a carrier has first taken it out of the place where it could be found: the spare list, or the
 //!    idle set together with its processor. So a carrier is woken by one at a time.
-//! 3. After a switch the running code must ask anew on which carrier it is.
+//! 3. `IN_REACTOR` is set in `parker` while the carrier may block in the reactor; who leaves a message then ends that
+//!    wait instead of waking the futex.
+//! 4. After a switch the running code must ask anew on which carrier it is.
 
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
@@ -30,6 +32,8 @@ use brigade_context::{CarrierBase, Context};
 use crate::handoff::Handoff;
 use crate::prim::{AtomicPtr, AtomicU32, Ordering, futex_wait, futex_wake, now_ns};
 use crate::processor::Processor;
+use crate::queue::List;
+use crate::reactor::{Reactor, Until};
 use crate::task::Task;
 
 /// What the next code on the carrier must do for the thread that switched away.
@@ -49,6 +53,8 @@ const EMPTY: u32 = 0;
 const ASSIGNED: u32 = 1;
 const DETACHED: u32 = 2;
 const STOP: u32 = 3;
+/// With a message or without: the carrier waits in the reactor.
+const IN_REACTOR: u32 = 8;
 
 /// Why a sleeping carrier woke.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +67,8 @@ pub(crate) enum Woken {
     TimedOut,
     /// The runtime stops.
     Stop,
+    /// The reactor has something, or nothing at all has happened.
+    Events,
 }
 
 /// The record of a carrier; see the module.
@@ -81,17 +89,25 @@ pub(crate) struct Carrier {
     pub(crate) context: UnsafeCell<Context>,
     /// The runtime, as `shared.rs` knows it.
     pub(crate) home: *const (),
+    /// The reactor of the runtime, which lives as long.
+    reactor: *const Reactor,
     pub(crate) handoff: Handoff,
     assigned: AtomicPtr<Processor<Carrier>>,
     parker: AtomicU32,
     /// The kernel's number of the thread.
     pub(crate) tid: AtomicU32,
+    /// Operations that might have parked the running thread and did not.
+    calls: AtomicU32,
 }
+
+/// Every how many calls a thread looks whether it has had its time.
+const CALLS_PER_LOOK: u32 = 16;
 
 impl Carrier {
     /// A carrier that will start with `processor` and, if told so, as a searcher.
     pub(crate) fn new(
         home: *const (),
+        reactor: *const Reactor,
         processor: *const Processor<Carrier>,
         searching: bool,
     ) -> Carrier {
@@ -106,10 +122,12 @@ impl Carrier {
             guest: Cell::new(false),
             context: UnsafeCell::new(Context::empty()),
             home,
+            reactor,
             handoff: Handoff::new(),
             assigned: AtomicPtr::new(ptr::null_mut()),
             parker: AtomicU32::new(EMPTY),
             tid: AtomicU32::new(0),
+            calls: AtomicU32::new(0),
         }
     }
 
@@ -123,6 +141,23 @@ impl Carrier {
         self.current.set(ptr::null_mut());
         // ORDER: Relaxed: published by the start of the kernel thread.
         self.parker.store(EMPTY, Ordering::Relaxed);
+    }
+
+    /// By the carrier: counts an operation that might have parked the thread. True: it is time to look whether the
+    /// monitor wants the thread to yield.
+    #[inline(always)]
+    pub(crate) fn count_call(&self) -> bool {
+        // ORDER: Relaxed: one writer; the monitor only looks whether the number has changed.
+        let calls = self.calls.load(Ordering::Relaxed).wrapping_add(1);
+        // ORDER: Relaxed: as above.
+        self.calls.store(calls, Ordering::Relaxed);
+        calls.is_multiple_of(CALLS_PER_LOOK)
+    }
+
+    /// By the monitor: a number that changes when the running thread looks whether it is to yield.
+    pub(crate) fn looks(&self) -> u32 {
+        // ORDER: Relaxed: as in `count_call`.
+        self.calls.load(Ordering::Relaxed) / CALLS_PER_LOOK
     }
 
     /// The processor that the last [`Woken::Assigned`] brought, and whether to search with it.
@@ -146,8 +181,7 @@ impl Carrier {
 
     /// Tells a sleeping carrier that its processor is gone. It is left asleep; it finds out when it wakes.
     pub(crate) fn detach(&self) {
-        // ORDER: Release: pairs with the Acquire in `sleep`.
-        self.parker.store(DETACHED, Ordering::Release);
+        self.leave(DETACHED);
     }
 
     /// Tells the carrier that the runtime stops.
@@ -156,9 +190,45 @@ impl Carrier {
     }
 
     fn signal(&self, value: u32) {
-        // ORDER: Release: pairs with the Acquire in `sleep`.
-        self.parker.store(value, Ordering::Release);
-        futex_wake(&self.parker, 1);
+        if self.leave(value) {
+            // SAFETY: the reactor lives as long as the runtime, which outlives its carriers.
+            unsafe { (*self.reactor).wake() };
+        } else {
+            futex_wake(&self.parker, 1);
+        }
+    }
+
+    /// Leaves a message. True: the carrier may be in the reactor.
+    fn leave(&self, value: u32) -> bool {
+        // ORDER: Release: pairs with the Acquire in `sleep` and `sleep_polling`; Relaxed on the load: the old message
+        // is replaced unread.
+        let old = self
+            .parker
+            .fetch_update(Ordering::Release, Ordering::Relaxed, |old| {
+                Some(old & IN_REACTOR | value)
+            });
+        old.is_ok_and(|old| old & IN_REACTOR != 0)
+    }
+
+    /// As [`Carrier::sleep`], in the reactor, whose polling the carrier has claimed. What wakes up is added to
+    /// `ready`, whatever is returned. Wakes early at times.
+    pub(crate) fn sleep_polling(&self, deadline_ns: u64, ready: &mut List<Task>) -> Woken {
+        // ORDER: Relaxed on success: nothing is published. Acquire: pairs with the Release in `leave`.
+        let empty =
+            self.parker
+                .compare_exchange(EMPTY, IN_REACTOR, Ordering::Relaxed, Ordering::Relaxed);
+        if empty.is_ok() {
+            // SAFETY: as in `signal`.
+            unsafe { (*self.reactor).poll(Until::Deadline(deadline_ns), ready) };
+        }
+        // ORDER: Acquire: pairs with the Release in `leave`.
+        match self.parker.swap(EMPTY, Ordering::Acquire) & !IN_REACTOR {
+            EMPTY if ready.len() == 0 && deadline_ns <= now_ns() => Woken::TimedOut,
+            EMPTY => Woken::Events,
+            ASSIGNED => Woken::Assigned,
+            DETACHED => Woken::Detached,
+            _ => Woken::Stop,
+        }
     }
 
     /// Blocks the kernel thread until it is signalled or the deadline passes.

@@ -103,6 +103,13 @@ impl Handoff {
         self.inside.store(0, Ordering::Release);
     }
 
+    /// By the carrier: is it inside the runtime?
+    #[inline(always)]
+    pub(crate) fn is_inside(&self) -> bool {
+        // ORDER: Relaxed: only the carrier itself writes it.
+        self.inside.load(Ordering::Relaxed) != 0
+    }
+
     /// By the carrier, inside the runtime and with a processor: it gives the processor away. Afterwards no
     /// request of the monitor can succeed, nor one under way overwrite this decision.
     pub(crate) fn give_up(&self) {

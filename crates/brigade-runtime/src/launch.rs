@@ -40,7 +40,12 @@ pub(crate) fn start(
             unsafe { (*record).reset(p, searching) };
             record
         }
-        None => Box::into_raw(Box::new(Carrier::new(home.cast(), p, searching))),
+        None => Box::into_raw(Box::new(Carrier::new(
+            home.cast(),
+            &raw const shared.reactor,
+            p,
+            searching,
+        ))),
     };
     p.set_owner(carrier);
     // SAFETY: `home` came from the `Arc` that the caller's runtime lives in.

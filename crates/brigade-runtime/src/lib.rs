@@ -6,8 +6,8 @@
 //!
 //! The modules have an order, which a test enforces; each may use only those before it:
 //!
-//! `prim < queue < park_word < handoff < idle < task < timer < processor < carrier < shared < launch < sched < monitor
-//! < current < thread < spawn < runtime`
+//! `prim < queue < park_word < handoff < idle < task < timer < fd < reactor < processor < carrier < shared < launch < sched < monitor
+//! < current < green < io < thread < spawn < runtime`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
 #![cfg_attr(loom, allow(dead_code))]
@@ -24,11 +24,19 @@ mod carrier;
 #[cfg(not(loom))]
 mod current;
 #[cfg(not(loom))]
+mod fd;
+#[cfg(not(loom))]
+mod green;
+#[cfg(not(loom))]
+mod io;
+#[cfg(not(loom))]
 mod launch;
 #[cfg(not(loom))]
 mod monitor;
 #[cfg(not(loom))]
 mod processor;
+#[cfg(not(loom))]
+mod reactor;
 #[cfg(not(loom))]
 mod runtime;
 #[cfg(not(loom))]
@@ -69,6 +77,21 @@ pub mod clock {
 #[cfg(not(loom))]
 pub mod park {
     pub use crate::current::{blocking, yield_now};
+    pub use crate::green::{Green, Runnable, Runnables, Sleeper};
+}
+
+/// Waiting for descriptors, and what is known of each.
+#[cfg(not(loom))]
+pub mod descriptors {
+    pub use crate::fd::{Facts, Fd, Interest, Seen, fact};
+    pub use crate::io::{Wait, Wanted, closing, opened, replacing, shared};
+}
+
+/// What the layers above need of the one below: system calls and locks that go through no libc symbol, and forks.
+#[cfg(not(loom))]
+pub mod raw {
+    pub use brigade_context::prim::{RawGuard, RawLock, sys};
+    pub use brigade_context::{fork_generation, on_fork_once};
 }
 
 #[cfg(all(loom, test))]

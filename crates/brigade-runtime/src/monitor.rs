@@ -35,8 +35,11 @@ use std::sync::Arc;
 
 use brigade_context::{self as context, prim::sys};
 
+use crate::carrier::Carrier;
 use crate::launch::{be_prompt, end_kernel_thread, spawn_kernel_thread};
 use crate::prim::{NEVER, Ordering, futex_wait, now_ns};
+use crate::queue::List;
+use crate::reactor::Until;
 use crate::sched::{self, Proc};
 use crate::shared::Shared;
 
@@ -81,6 +84,7 @@ extern "C" fn monitor_main(argument: *mut c_void) -> *mut c_void {
         let shared = unsafe { &*home };
         be_prompt();
         watch(shared);
+        sched::queue_ready(shared, None, shared.reactor.close());
     }
     end_kernel_thread(home);
     std::ptr::null_mut()
@@ -128,7 +132,9 @@ fn is_quiet(shared: &Shared, seen: &[Seen]) -> bool {
         if p.tick() != seen.tick {
             return false;
         }
-        let waiting = p.is_waited_for() || shared.global_len() != 0;
+        let waiting = p.is_waited_for()
+            || shared.global_len() != 0
+            || shared.reactor.is_open() && !shared.reactor.is_polled(u64::MAX);
         if p.is_running() {
             still_ns >= QUIET_AFTER_NS && !waiting
         } else {
@@ -158,12 +164,13 @@ fn sleep_until_roused(shared: &Shared, seen: &[Seen], deadline_ns: u64) -> bool 
 
 fn look(shared: &Shared, seen: &mut [Seen]) {
     let now = now_ns();
+    look_at_reactor(shared, now);
     if shared.idle.count() > 0 && shared.has_visible_work() {
         sched::wake_for_work(shared);
     }
     for (p, seen) in shared.processors.iter().zip(seen) {
         let tick = p.tick();
-        let activity = p.activity();
+        let activity = activity(p);
         if tick != seen.tick {
             *seen = Seen {
                 tick,
@@ -194,6 +201,34 @@ fn look(shared: &Shared, seen: &mut [Seen]) {
             seen.since_ns = now;
         }
     }
+}
+
+/// Polls if nobody has done so lately, and lets an idle carrier do it from now on if there is one.
+fn look_at_reactor(shared: &Shared, now: u64) {
+    if !is_unpolled(shared, now) || !shared.reactor.try_claim() {
+        return;
+    }
+    let mut ready = List::new();
+    shared.reactor.poll(Until::Now, &mut ready);
+    shared.reactor.release();
+    sched::queue_ready(shared, None, ready);
+    if shared.idle.count() > 0 {
+        // It finds nothing to run and goes to sleep in the reactor.
+        sched::wake_for_work(shared);
+    }
+}
+
+/// The reactor is open and nobody looks into it.
+fn is_unpolled(shared: &Shared, now: u64) -> bool {
+    shared.reactor.is_open() && !shared.reactor.is_polled(now.saturating_sub(LOOK_NS))
+}
+
+/// A number that changes when the thread that runs on `p` comes to a place where it would yield if it were asked to.
+fn activity(p: &Proc) -> u64 {
+    // SAFETY: carrier records live as long as the runtime.
+    let owner = unsafe { p.owner().as_ref() };
+    let looks = owner.map_or(0, Carrier::looks);
+    p.activity().wrapping_add(u64::from(looks))
 }
 
 fn quantum_ns(shared: &Shared) -> u64 {

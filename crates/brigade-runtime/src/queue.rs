@@ -51,6 +51,12 @@ pub(crate) struct List<T: Link> {
 // SAFETY: a list is a set of raw pointers; those who take them out answer for their use.
 unsafe impl<T: Link> Send for List<T> {}
 
+impl<T: Link> Default for List<T> {
+    fn default() -> List<T> {
+        List::new()
+    }
+}
+
 impl<T: Link> List<T> {
     pub(crate) const fn new() -> List<T> {
         List {

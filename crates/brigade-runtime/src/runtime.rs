@@ -18,7 +18,9 @@ use brigade_context::{
 use brigade_event::Metrics;
 
 use crate::current;
+use crate::io as descriptors;
 use crate::prim::{AtomicBool, AtomicPtr, Ordering, deadline_after, kernel_thread, register_fence};
+use crate::reactor;
 use crate::sched;
 use crate::shared::{Config, Model, Shared};
 use crate::spawn::{self, Join, ScopeCount, SpawnOptions};
@@ -157,7 +159,13 @@ fn prepare_process() -> io::Result<()> {
     }
     install_overflow_handler(describe)?;
     register_fence();
-    on_fork_once(&HANDLERS, || {}, || {}, in_child);
+    on_fork_once(
+        &HANDLERS,
+        reactor::before_fork,
+        descriptors::after_fork_in_parent,
+        in_child,
+    );
+    descriptors::trust_facts();
     // ORDER: Release: who sees it finds all steps done.
     DONE.store(true, Ordering::Release);
     Ok(())
@@ -200,6 +208,7 @@ fn describe(buffer: &mut [u8]) -> usize {
 /// In the child of a fork: the forking thread is alone. A green one keeps its carrier's kernel thread for
 /// itself.
 fn in_child() {
+    descriptors::after_fork_in_child();
     // ORDER: Release: pairs with the load in `default_runtime`; one thread exists anyway.
     DEFAULT.store(std::ptr::null_mut(), Ordering::Release);
     // SAFETY: a non-null carrier is the one this code runs on.

@@ -41,6 +41,8 @@ use crate::carrier::{Action, Carrier, Woken};
 use crate::launch;
 use crate::prim::{NEVER, Ordering, fence_light, now_ns, spin_loop};
 use crate::processor::{CREDIT_BATCH, Processor, SLOT_BATCH, SLOT_CACHE};
+use crate::queue::List;
+use crate::reactor::Until;
 use crate::shared::{CarrierPtr, Model, Shared};
 use crate::task::{Task, TaskRef};
 
@@ -407,7 +409,7 @@ pub(crate) unsafe fn run(carrier: &Carrier) {
         // SAFETY: who has a thread to run has a processor.
         let p = unsafe { &*carrier.processor.get() };
         tidy(shared_of(carrier), p);
-        if p.is_waited_for() {
+        if p.is_waited_for() || shared_of(carrier).reactor.is_open() {
             shared_of(carrier).rouse_monitor();
         }
         // SAFETY: the task was taken out of a queue; the carrier holds the processor.
@@ -492,7 +494,13 @@ fn find_work(carrier: &Carrier) -> *mut Task {
             continue;
         };
         fire_own_timers(shared, p);
+        if p.tick().wrapping_add(1).is_multiple_of(PERIOD) {
+            poll_now(shared, p);
+        }
         let mut task = find_local(shared, p);
+        if task.is_null() && poll_now(shared, p) {
+            task = find_local(shared, p);
+        }
         if task.is_null() && (carrier.searching.get() || begin_search(carrier, shared, p)) {
             task = search(shared, p);
         }
@@ -532,6 +540,46 @@ fn find_local(shared: &Shared, p: &Proc) -> *mut Task {
         wake_for_work(shared);
     }
     task
+}
+
+/// Looks into the reactor unless somebody else does. True: threads were queued at `p`.
+fn poll_now(shared: &Shared, p: &Proc) -> bool {
+    if !shared.reactor.is_open() || !shared.reactor.try_claim() {
+        return false;
+    }
+    let mut ready = List::new();
+    shared.reactor.poll(Until::Now, &mut ready);
+    shared.reactor.release();
+    let found = ready.len() != 0;
+    queue_ready(shared, Some(p), ready);
+    found
+}
+
+/// Queues threads whose wake-ups the caller has won, at its processor if it has one.
+pub(crate) fn queue_ready(shared: &Shared, p: Option<&Proc>, mut ready: List<Task>) {
+    let mut queued = ready.len();
+    if queued == 0 {
+        return;
+    }
+    if let Some(p) = p {
+        queued += usize::from(!p.queue.ring_is_empty());
+    }
+    while let Some(task) = ptr::NonNull::new(ready.pop()).map(ptr::NonNull::as_ptr) {
+        // SAFETY: the thread is in the caller's hands.
+        let home = unsafe { (*task).home };
+        match p {
+            _ if !ptr::eq(home, ptr::from_ref(shared).cast()) => ready_outside(home, task),
+            Some(p) if shared.migrate => mail_away(shared, p.index, task),
+            Some(p) => {
+                p.queue
+                    .push(task, &mut |list| shared.push_global_list(list));
+            }
+            None => ready_outside(home, task),
+        }
+    }
+    if p.is_some() && queued > 1 {
+        wake_for_work(shared);
+    }
 }
 
 /// Fires the timers of the own processor that are due.
@@ -707,15 +755,39 @@ fn go_idle(carrier: &Carrier, shared: &Shared, p: &Proc) {
         return adopt(carrier, p);
     }
     let mut deadline_ns = p.timers.earliest_ns();
+    let polls = shared.reactor.is_open() && shared.reactor.try_claim();
+    let mut ready = List::new();
     loop {
-        match carrier.sleep(deadline_ns) {
-            Woken::Assigned => return adopt_assigned(carrier),
-            Woken::Detached => return wait_spare(carrier, shared),
-            Woken::TimedOut if take_back() => return adopt(carrier, p),
+        let woken = if polls {
+            carrier.sleep_polling(deadline_ns, &mut ready)
+        } else {
+            carrier.sleep(deadline_ns)
+        };
+        let has_found = ready.len() != 0;
+        match woken {
+            Woken::Assigned => adopt_assigned(carrier),
+            Woken::TimedOut | Woken::Events
+                if (has_found || woken == Woken::TimedOut) && take_back() =>
+            {
+                adopt(carrier, p);
+            }
             // Somebody has taken the processor and will say so.
             Woken::TimedOut => deadline_ns = NEVER,
-            Woken::Stop if shared.is_stopped() => return,
-            Woken::Stop => {}
+            Woken::Stop if !shared.is_stopped() => {}
+            Woken::Events | Woken::Detached | Woken::Stop => {}
+        }
+        // SAFETY: a non-null processor lives as long as the runtime.
+        let held = unsafe { carrier.processor.get().as_ref() };
+        let leaves = held.is_some() || woken == Woken::Detached || shared.is_stopped();
+        if leaves && polls {
+            shared.reactor.release();
+        }
+        queue_ready(shared, held, std::mem::take(&mut ready));
+        if leaves {
+            if woken == Woken::Detached {
+                wait_spare(carrier, shared);
+            }
+            return;
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::idle::IdleSet;
 use crate::prim::{AtomicPtr, AtomicU32, AtomicUsize, Lock, Ordering, futex_wait, futex_wake};
 use crate::processor::Processor;
 use crate::queue::List;
+use crate::reactor::Reactor;
 use crate::task::Task;
 
 const OPEN: u32 = 0;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) model: Model,
     pub(crate) processors: Box<[Processor<Carrier>]>,
     pub(crate) idle: IdleSet,
+    pub(crate) reactor: Reactor,
     pub(crate) spares: Lock<Vec<CarrierPtr>>,
     pub(crate) registry: Lock<Vec<CarrierPtr>>,
     pub(crate) class: SizeClass,
@@ -89,6 +91,7 @@ impl Shared {
             model: config.model,
             processors: (0..config.workers).map(Processor::new).collect(),
             idle: IdleSet::new(config.workers),
+            reactor: Reactor::new(),
             spares: Lock::new(Vec::new()),
             registry: Lock::new(Vec::new()),
             class: config.class,

@@ -30,6 +30,7 @@
 pub mod alloc;
 #[doc(hidden)]
 pub mod doctor;
+pub mod hooks;
 pub mod runtime;
 pub mod thread;
 

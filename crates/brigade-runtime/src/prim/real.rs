@@ -14,8 +14,8 @@ pub(crate) mod kernel_thread {
     pub(crate) use std::thread::{Builder, JoinHandle, available_parallelism, current};
 }
 pub(crate) use std::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence,
-    fence,
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+    compiler_fence, fence,
 };
 
 /// Slots of a processor's ring; a power of two.

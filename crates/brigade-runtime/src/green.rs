@@ -1,0 +1,164 @@
+//! The seam for those who block on behalf of code that knows nothing of green threads: libc hooks and locks.
+//!
+//! [`Green`] is the running green thread, and only where it may park. A list of waiters holds [`Sleeper`]s; who
+//! takes one out notifies it under the list's lock and schedules the [`Runnable`] that comes of it after the lock.
+//!
+//! # Invariants
+//!
+//! 1. [`Green::current`] is none wherever a switch would be wrong: on ordinary kernel threads, on a carrier's own
+//!    stack, inside the runtime, under a lock of the runtime, and in the child of a fork. There a hook blocks the
+//!    kernel thread, as libc would.
+//! 2. A [`Sleeper`] counts no reference. The thread cannot end before it has seen that it was taken out of the list,
+//!    and it sees that under the list's lock, or after it was scheduled.
+//! 3. A [`Runnable`] is the won right to queue a parked thread (`park_word.rs`, invariant 2): the thread stays where
+//!    it is until it is scheduled.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use brigade_event::WaitReason;
+
+use crate::current::{park, yield_if_overdue};
+use crate::queue::List;
+use crate::sched;
+use crate::task::Task;
+
+/// The running green thread, where it may park.
+#[derive(Clone, Copy, Debug)]
+pub struct Green {
+    task: NonNull<Task>,
+    /// It means something only on the thread itself.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Green {
+    /// The green thread this code runs on; none where it must not park (see the module).
+    #[inline(always)]
+    #[must_use]
+    pub fn current() -> Option<Green> {
+        // SAFETY: a non-null carrier is the one this code runs on.
+        let carrier = unsafe { sched::here().as_ref() }?;
+        let task = NonNull::new(carrier.current.get())?;
+        // SAFETY: the carrier is attached, so nothing writes the record but this thread.
+        let pinned = unsafe { (*carrier.base.get()).is_pinned() };
+        if carrier.guest.get() || carrier.handoff.is_inside() || pinned {
+            return None;
+        }
+        Some(Green {
+            task,
+            not_send: PhantomData,
+        })
+    }
+
+    #[inline(always)]
+    fn record(&self) -> &Task {
+        // SAFETY: the running thread holds a reference to itself, and a `Green` stays on its thread.
+        unsafe { self.task.as_ref() }
+    }
+
+    /// Whether this code runs on the thread's own stack. A signal handler may run on another one, and must not park.
+    #[must_use]
+    pub fn is_on_own_stack(self) -> bool {
+        let here = &raw const self as usize;
+        // SAFETY: the slot of a running thread is written by nobody.
+        let slot = unsafe { &*self.record().slot.get() };
+        slot.as_ref()
+            .is_some_and(|slot| (slot.limit()..slot.top()).contains(&here))
+    }
+
+    /// Parks until a [`Sleeper`] of the thread is notified and scheduled, the deadline passes (nanoseconds of
+    /// `CLOCK_MONOTONIC`, `u64::MAX` for none), or for no reason: the caller looks at its condition again.
+    #[inline]
+    pub fn park(self, reason: WaitReason, deadline_ns: u64) {
+        park(self.record(), reason, deadline_ns);
+    }
+
+    /// The thread, for a list of waiters.
+    #[inline(always)]
+    #[must_use]
+    pub fn sleeper(self) -> Sleeper {
+        Sleeper(self.task)
+    }
+
+    /// A place where a thread that never parks lets others run if it has had its time. Called at the end of
+    /// operations that might have blocked.
+    #[inline(always)]
+    pub fn checkpoint(self) {
+        // SAFETY: a green thread runs on a carrier.
+        let carrier = unsafe { &*sched::here() };
+        if carrier.count_call() {
+            yield_if_overdue();
+        }
+    }
+}
+
+/// A green thread in a list of waiters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sleeper(NonNull<Task>);
+
+// SAFETY: the record is shared and its park word atomic; `notify` states what keeps it alive.
+unsafe impl Send for Sleeper {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Sleeper {}
+
+impl Sleeper {
+    /// Wakes the thread, or lets its next park return at once. Something returned: the thread is parked, and the
+    /// caller must schedule it.
+    ///
+    /// # Safety
+    ///
+    /// The thread must not be able to end before this returns: it is in a list whose lock the caller holds, and
+    /// takes that lock before it leaves.
+    #[inline(always)]
+    pub unsafe fn notify(self) -> Option<Runnable> {
+        // SAFETY: the caller's contract.
+        let task = unsafe { self.0.as_ref() };
+        task.park.notify().then_some(Runnable(self.0))
+    }
+}
+
+/// A parked green thread that the holder must schedule; it does not run before.
+#[derive(Debug)]
+#[must_use = "the thread stays parked for ever unless it is scheduled"]
+pub struct Runnable(NonNull<Task>);
+
+impl Runnable {
+    /// The right, won by somebody else, to queue `task`.
+    pub(crate) fn of(task: NonNull<Task>) -> Runnable {
+        Runnable(task)
+    }
+
+    /// Makes the thread runnable. Does not block.
+    #[inline]
+    pub fn schedule(self) {
+        // SAFETY: the right to queue the thread is ours, so it is parked and alive.
+        let home = unsafe { self.0.as_ref() }.home;
+        sched::ready(sched::here(), home, self.0.as_ptr());
+    }
+}
+
+/// Threads to schedule, collected without allocating while a lock is held.
+#[derive(Default)]
+pub struct Runnables(List<Task>);
+
+impl Runnables {
+    /// No threads.
+    #[must_use]
+    pub const fn new() -> Runnables {
+        Runnables(List::new())
+    }
+
+    /// Adds a thread.
+    #[inline]
+    pub fn push(&mut self, runnable: Runnable) {
+        self.0.push(runnable.0.as_ptr());
+    }
+
+    /// Schedules all of them, first in, first out. Does not block.
+    #[inline]
+    pub fn schedule(mut self) {
+        while let Some(task) = NonNull::new(self.0.pop()) {
+            Runnable(task).schedule();
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Waiting for descriptors: the upper half of the reactor, which parks.
+//!
+//! The pattern of every blocking operation: take [`Seen`], try without blocking, and if that fails with `EAGAIN`
+//! wait here and try again. What a wait costs depends on what is known: nothing for a file that only this
+//! descriptor names (`fact::KNOWN`), else one `epoll_ctl` that registers it or proves that it still is.
+
+use std::ptr::NonNull;
+
+use brigade_event::WaitReason;
+use libc::c_int;
+
+use crate::current::current_green;
+use crate::fd::{self, Enlisted, Fd, Interest, Seen, Waiter, fact};
+use crate::green::{Green, Runnable};
+use crate::prim::{AtomicBool, Ordering, now_ns};
+use crate::queue::List;
+use crate::reactor::{self, Reactor};
+use crate::sched;
+use crate::task::Task;
+
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Something may have changed: try again.
+    Ready,
+    /// The deadline has passed.
+    TimedOut,
+    /// The number was closed, and may be another file by now.
+    Closed,
+}
+
+/// One descriptor of several to wait for.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    /// The descriptor.
+    pub fd: Fd,
+    /// The direction.
+    pub interest: Interest,
+    /// Taken before the look that found nothing.
+    pub seen: Seen,
+}
+
+fn reactor_here() -> &'static Reactor {
+    // SAFETY: called on a green thread, which runs on a carrier.
+    let carrier = unsafe { &*sched::here() };
+    // SAFETY: the runtime outlives its threads, and no caller keeps the reference for longer than its thread lives.
+    unsafe { &*std::ptr::from_ref(&sched::shared_of(carrier).reactor) }
+}
+
+fn enlist(wanted: &Wanted, waiter: &Waiter) -> Result<Enlisted, c_int> {
+    let reactor = reactor_here();
+    let trusted = wanted.fd.facts().has(fact::KNOWN);
+    let Wanted { fd, interest, seen } = *wanted;
+    fd.enlist(interest, seen, waiter, |with, generation| {
+        reactor.register(fd, generation, with, trusted)
+    })
+}
+
+impl Green {
+    fn to_wait(self) -> Result<NonNull<Task>, c_int> {
+        NonNull::new(current_green())
+            .filter(|_| self.is_on_own_stack())
+            .ok_or(libc::EPERM)
+    }
+
+    /// Parks until `fd` may be ready, or the deadline (nanoseconds of `CLOCK_MONOTONIC`, `u64::MAX` for none).
+    ///
+    /// # Errors
+    ///
+    /// The kernel's number when the file cannot be waited for: `EPERM` for ordinary files and in a signal handler on a
+    /// stack of its own, `EBADF`, `EMFILE` and `ENOMEM` when there is no reactor. Then the operation itself must block.
+    pub fn wait_fd(
+        self,
+        fd: Fd,
+        interest: Interest,
+        seen: Seen,
+        deadline_ns: u64,
+    ) -> Result<Wait, c_int> {
+        let task = self.to_wait()?;
+        let waiter = Waiter::new(task);
+        let wanted = Wanted { fd, interest, seen };
+        match enlist(&wanted, &waiter)? {
+            Enlisted::Ready => return Ok(Wait::Ready),
+            Enlisted::Closed => return Ok(Wait::Closed),
+            Enlisted::Waits => {}
+        }
+        let reason = match interest {
+            Interest::Read => WaitReason::Read,
+            Interest::Write => WaitReason::Write,
+        };
+        while !waiter.is_fired() && now_before(deadline_ns) {
+            self.park(reason, deadline_ns);
+        }
+        Ok(if !fd.withdraw(interest, &waiter) {
+            Wait::TimedOut
+        } else if fd.is_same(seen) {
+            Wait::Ready
+        } else {
+            Wait::Closed
+        })
+    }
+
+    /// Parks until one of several descriptors may be ready, or the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`Green::wait_fd`], if one of them cannot be waited for.
+    pub fn wait_fds(self, wanted: &[Wanted], deadline_ns: u64) -> Result<Wait, c_int> {
+        let task = self.to_wait()?;
+        let waiters: Vec<Waiter> = wanted.iter().map(|_| Waiter::new(task)).collect();
+        let mut outcome = Ok(Wait::TimedOut);
+        let mut enlisted = 0;
+        for (wanted, waiter) in wanted.iter().zip(&waiters) {
+            match enlist(wanted, waiter) {
+                Ok(Enlisted::Waits) => enlisted += 1,
+                Ok(Enlisted::Ready | Enlisted::Closed) => outcome = Ok(Wait::Ready),
+                Err(error) => outcome = Err(error),
+            }
+            if outcome != Ok(Wait::TimedOut) {
+                break;
+            }
+        }
+        while outcome == Ok(Wait::TimedOut)
+            && !waiters.iter().any(Waiter::is_fired)
+            && now_before(deadline_ns)
+        {
+            self.park(WaitReason::Poll, deadline_ns);
+        }
+        for (wanted, waiter) in wanted.iter().zip(&waiters).take(enlisted) {
+            if wanted.fd.withdraw(wanted.interest, waiter) && outcome.is_ok() {
+                outcome = Ok(Wait::Ready);
+            }
+        }
+        outcome
+    }
+}
+
+#[inline]
+fn now_before(deadline_ns: u64) -> bool {
+    deadline_ns == u64::MAX || now_ns() < deadline_ns
+}
+
+fn schedule(mut ready: List<Task>) {
+    while let Some(task) = NonNull::new(ready.pop()) {
+        Runnable::of(task).schedule();
+    }
+}
+
+/// The number `fd` is about to be closed: forgets the file and wakes who waits for it. False: the number belongs to
+/// Brigade, and the caller must answer that it is not open.
+#[must_use]
+pub fn closing(number: c_int) -> bool {
+    let Some(fd) = Fd::if_any(number) else {
+        return true;
+    };
+    let facts = fd.facts();
+    if facts.has(fact::OURS) {
+        return false;
+    }
+    if facts.has_any(u32::MAX) || fd.is_registered() {
+        let mut ready = List::new();
+        let reactor = fd.renew(0, &mut ready);
+        if reactor != 0 && !facts.has(fact::KNOWN) {
+            reactor::unregister(reactor, number);
+        }
+        schedule(ready);
+    }
+    true
+}
+
+/// Set when the fork handlers are there: before that a fork would share files unseen.
+static TRUSTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on files are known not to be shared by a fork unseen.
+pub(crate) fn trust_facts() {
+    // ORDER: Relaxed: a file that is taken for unknown costs a system call per wait, nothing else.
+    TRUSTED.store(true, Ordering::Relaxed);
+}
+
+/// The number `fd` names a new file of which `bits` are known ([`fact`]).
+pub fn opened(number: c_int, bits: u32) {
+    let Some(fd) = Fd::get(number) else {
+        return;
+    };
+    // ORDER: Relaxed: as in `trust_facts`.
+    let trusted = TRUSTED.load(Ordering::Relaxed);
+    let bits = if trusted { bits } else { bits & !fact::KNOWN };
+    let mut ready = List::new();
+    fd.renew(bits, &mut ready);
+    schedule(ready);
+}
+
+/// Another descriptor shares the file of `number` from now on, perhaps in another process.
+pub fn shared(number: c_int) {
+    if let Some(fd) = Fd::if_any(number) {
+        let facts = fd.facts();
+        if facts.has(fact::KNOWN) {
+            fd.learn(facts, 0, fact::KNOWN);
+        }
+    }
+}
+
+/// A file is about to be put at `number` (`dup2`): what Brigade keeps there moves elsewhere, what else was there is
+/// forgotten.
+///
+/// # Errors
+///
+/// The kernel's number when there is no other place.
+pub fn replacing(number: c_int) -> Result<(), c_int> {
+    if closing(number) {
+        return Ok(());
+    }
+    reactor::evacuate(number)
+}
+
+/// After a fork in the parent: the child shares all files.
+pub(crate) fn after_fork_in_parent() {
+    // SAFETY: `reactor::before_fork` was called by the handler that goes before this one.
+    unsafe { reactor::after_fork() };
+    fd::forget_facts_after_fork();
+}
+
+/// After a fork in the child: nobody else is there.
+pub(crate) fn after_fork_in_child() {
+    // SAFETY: the child of a fork has one thread, and it is in the fork handlers, where it holds no lock but the one
+    // that `reactor::before_fork` took.
+    unsafe {
+        fd::reset_in_child();
+        reactor::forget_in_child();
+    }
+}
