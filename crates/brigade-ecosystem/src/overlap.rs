@@ -147,3 +147,79 @@ fn sample(flight: &Flight, count: usize) -> Vec<usize> {
     }
     samples
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::rig::on_two_workers;
+
+    const EACH: Duration = Duration::from_millis(100);
+
+    #[test]
+    fn results_come_in_order() {
+        on_two_workers(|runtime| {
+            let results = Overlap::of(EACH).check(runtime, vec!["a", "b", "c"], |index, state| {
+                brigade::thread::sleep(EACH);
+                (index, state)
+            });
+            assert_eq!(results, [(0, "a"), (1, "b"), (2, "c")]);
+        });
+    }
+
+    #[test]
+    #[should_panic = "not much less than one after the other"]
+    fn serial_operations_are_found() {
+        on_two_workers(|runtime| {
+            let turn = Mutex::new(());
+            Overlap::of(EACH).check(runtime, vec![(); 10], move |_, ()| {
+                let _turn = turn.lock().expect("no panic");
+                brigade::thread::sleep(EACH);
+            });
+        });
+    }
+
+    #[test]
+    #[should_panic = "were never all in flight"]
+    fn operations_that_end_before_others_begin_are_found() {
+        on_two_workers(|runtime| {
+            Overlap::of(EACH).check(runtime, vec![(); 10], |index, ()| {
+                brigade::thread::sleep(EACH * u32::from(index == 0));
+            });
+        });
+    }
+
+    #[test]
+    #[should_panic = "this run proves nothing"]
+    fn operations_that_are_not_slow_are_found() {
+        on_two_workers(|runtime| {
+            Overlap::of(10 * EACH).check(runtime, vec![(); 10], |_, ()| {
+                brigade::thread::sleep(EACH);
+            });
+        });
+    }
+
+    #[test]
+    #[should_panic = "operations in flight hold kernel threads"]
+    fn operations_that_hold_a_kernel_thread_each_are_found() {
+        on_two_workers(|runtime| {
+            Overlap::of(SLOW).check(runtime, vec![(); 20], |_, ()| {
+                let request = libc::timespec {
+                    tv_sec: 0,
+                    tv_nsec: SLOW.subsec_nanos().into(),
+                };
+                // The system call itself, which no hook of libc's sleeping functions sees.
+                // SAFETY: nanosleep reads a valid timespec and writes nothing when the second address is null.
+                let code = unsafe {
+                    libc::syscall(
+                        libc::SYS_nanosleep,
+                        &request,
+                        std::ptr::null::<libc::timespec>(),
+                    )
+                };
+                assert_eq!(code, 0);
+            });
+        });
+    }
+}
