@@ -77,8 +77,12 @@ pub mod fact {
     pub const NO_NOWAIT: u32 = 16;
     /// It cannot be waited for: an ordinary file.
     pub const PLAIN: u32 = 32;
-    /// It has a receive timeout or a send timeout (with `KNOWN`), noted beside.
+    /// It once had a receive timeout or a send timeout; those of now are noted beside (with `KNOWN`).
     pub const TIMEOUTS: u32 = 64;
+    /// It is no ordinary file.
+    pub const FLOW: u32 = 256;
+    /// It has a setting for which only the kernel knows when it may go on.
+    pub const ODD: u32 = 512;
     /// It belongs to a reactor: for everyone else the number is not open.
     pub(crate) const OURS: u32 = 128;
 }

@@ -441,7 +441,7 @@ fn wait(epoll: c_int, events: &mut [libc::epoll_event], until: Until) -> Result<
             libc::SYS_epoll_pwait2,
             [epoll as usize, place, count, at, 0, 8],
         ) {
-            Err(libc::ENOSYS) => COARSE.store(true, Ordering::Relaxed), // ORDER: as above.
+            Err(libc::ENOSYS) => COARSE.store(true, Ordering::Relaxed), // ORDER: Relaxed: as for the load above.
             result => return result,
         }
     }

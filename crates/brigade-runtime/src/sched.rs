@@ -773,7 +773,6 @@ fn go_idle(carrier: &Carrier, shared: &Shared, p: &Proc) {
             }
             // Somebody has taken the processor and will say so.
             Woken::TimedOut => deadline_ns = NEVER,
-            Woken::Stop if !shared.is_stopped() => {}
             Woken::Events | Woken::Detached | Woken::Stop => {}
         }
         // SAFETY: a non-null processor lives as long as the runtime.

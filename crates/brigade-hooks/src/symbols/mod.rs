@@ -13,15 +13,26 @@
 //! Variadic functions are defined with fixed arguments: on x86-64 a caller passes both in the same registers.
 
 mod errno;
+mod fd;
 mod next;
+mod poll;
 mod sleep;
+mod socket;
+mod stream;
+mod wait;
 
 use brigade_runtime::park::Green;
 
 use crate::status::Hook;
 
 /// The tables of all hooks.
-pub(crate) static TABLES: [&[Hook]; 1] = [&sleep::HOOKS];
+pub(crate) static TABLES: [&[Hook]; 5] = [
+    &sleep::HOOKS,
+    &fd::HOOKS,
+    &socket::HOOKS,
+    &stream::HOOKS,
+    &poll::HOOKS,
+];
 
 /// The running green thread, where it may park: on its own stack. For slow paths.
 #[inline]
