@@ -204,7 +204,7 @@ mod tests {
     #[should_panic = "operations in flight hold kernel threads"]
     fn operations_that_hold_a_kernel_thread_each_are_found() {
         on_two_workers(|runtime| {
-            Overlap::of(SLOW).check(runtime, vec![(); 20], |_, ()| {
+            Overlap::of(SLOW).check(runtime, vec![(); 40], |_, ()| {
                 let request = libc::timespec {
                     tv_sec: 0,
                     tv_nsec: SLOW.subsec_nanos().into(),
