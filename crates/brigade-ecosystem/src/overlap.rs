@@ -28,7 +28,8 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(1);
 #[must_use = "a claim is checked by `check`"]
 pub struct Overlap {
     each: Duration,
-    own_kernel_threads: usize,
+    /// `None` if operations are handed off by design.
+    own_kernel_threads: Option<usize>,
 }
 
 /// What the threads of a check share with the one that watches them.
@@ -52,13 +53,19 @@ impl Overlap {
     pub fn of(each: Duration) -> Overlap {
         Overlap {
             each,
-            own_kernel_threads: 0,
+            own_kernel_threads: Some(0),
         }
     }
 
     /// How many kernel threads the crate starts for itself.
     pub fn own_kernel_threads(mut self, threads: usize) -> Overlap {
-        self.own_kernel_threads = threads;
+        self.own_kernel_threads = Some(threads);
+        self
+    }
+
+    /// The operations hold kernel threads by design, so that no number of them is asserted.
+    pub fn handed_off(mut self) -> Overlap {
+        self.own_kernel_threads = None;
         self
     }
 
@@ -129,7 +136,9 @@ impl Overlap {
             "{count} operations of {:?} took {took:?}, which is not much less than one after the other ({serial:?})",
             self.each
         );
-        assert_few_kernel_threads(median, self.own_kernel_threads);
+        if let Some(own) = self.own_kernel_threads {
+            assert_few_kernel_threads(median, own);
+        }
     }
 }
 

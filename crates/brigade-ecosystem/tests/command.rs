@@ -1,29 +1,66 @@
 //! `std::process::Command` with pipes: children are started, fed, read and waited for on green threads.
 
 use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use brigade::runtime::Runtime;
 use brigade_ecosystem::overlap::{Overlap, SLOW};
 use brigade_ecosystem::payload;
 use brigade_ecosystem::rig::{on_green_threads, on_two_workers};
 
+/// A shell with piped input and output.
+fn shell(script: &str) -> Child {
+    Command::new("sh")
+        .args(["-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a shell")
+}
+
+/// As many children that run `script`, started one after the other on a green thread.
+fn shells(runtime: &Runtime, script: impl Fn(usize) -> String + Sync) -> Vec<Child> {
+    runtime.run(|| (0..40).map(|index| shell(&script(index))).collect())
+}
+
+/// Writes to the child, closes its input, and returns what it says until it ends.
+fn converse(mut child: Child, index: usize) -> String {
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    write!(stdin, "child {index}").expect("a pipe with room");
+    drop(stdin);
+    let output = child.wait_with_output().expect("a child of this process");
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).expect("a text")
+}
+
 #[test]
-fn slow_children_overlap() {
+fn children_that_are_started_together_overlap() {
     on_two_workers(|runtime| {
-        let answers = Overlap::of(SLOW).check(runtime, vec![(); 40], |index, ()| {
-            let mut child = Command::new("sh")
-                .args(["-c", &format!("sleep {}; cat", SLOW.as_secs_f64())])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .expect("a shell");
-            let mut stdin = child.stdin.take().expect("stdin is piped");
-            write!(stdin, "child {index}").expect("a pipe with room");
-            drop(stdin);
-            let output = child.wait_with_output().expect("a child of this process");
-            assert!(output.status.success());
-            String::from_utf8(output.stdout).expect("a text")
+        let script = format!("sleep {}; cat", SLOW.as_secs_f64());
+        // `posix_spawn` returns when the child runs its program; meanwhile it holds its kernel thread.
+        let answers =
+            Overlap::of(SLOW)
+                .handed_off()
+                .check(runtime, vec![(); 40], move |index, ()| {
+                    converse(shell(&script), index)
+                });
+        let expected: Vec<String> = (0..40).map(|index| format!("child {index}")).collect();
+        assert_eq!(answers, expected);
+    });
+}
+
+#[test]
+fn reading_from_slow_children_overlaps() {
+    on_two_workers(|runtime| {
+        // Each sleeps when its input has been closed.
+        let children = shells(runtime, |_| {
+            format!(
+                "text=$(cat); sleep {}; printf '%s' \"$text\"",
+                SLOW.as_secs_f64()
+            )
         });
+        let answers =
+            Overlap::of(SLOW).check(runtime, children, |index, child| converse(child, index));
         let expected: Vec<String> = (0..40).map(|index| format!("child {index}")).collect();
         assert_eq!(answers, expected);
     });
@@ -32,19 +69,11 @@ fn slow_children_overlap() {
 #[test]
 fn waiting_for_children_overlaps() {
     on_two_workers(|runtime| {
-        let children = on_green_threads(runtime, 40, |index| {
-            // Waits for its input to close, then sleeps: none ends before it is waited for.
-            Command::new("sh")
-                .args([
-                    "-c",
-                    &format!("read line; sleep {}; exit {index}", SLOW.as_secs_f64()),
-                ])
-                .stdin(Stdio::piped())
-                .spawn()
-                .expect("a shell")
+        // `wait` closes the input, and then each sleeps.
+        let children = shells(runtime, |index| {
+            format!("read line; sleep {}; exit {index}", SLOW.as_secs_f64())
         });
         let codes = Overlap::of(SLOW).check(runtime, children, |_, mut child| {
-            // `wait` closes the input first.
             child.wait().expect("a child of this process").code()
         });
         assert_eq!(codes, (0..40).map(Some).collect::<Vec<_>>());
