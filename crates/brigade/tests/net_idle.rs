@@ -6,7 +6,7 @@
 mod common;
 
 use std::io::{BufRead, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use brigade::runtime::Builder;
@@ -26,7 +26,7 @@ fn serve() {
     limit_descriptors(descriptor_limits().1);
     let runtime = Builder::new().workers(2).build().expect("a runtime");
     runtime.run(|| {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let listener = TcpListener::bind("0.0.0.0:0").expect("a port is free");
         println!("{}", listener.local_addr().expect("it is bound"));
         for stream in listener.incoming() {
             let mut stream = stream.expect("there are descriptors left");
@@ -54,8 +54,11 @@ fn ping(mut stream: &TcpStream, number: u64) {
     assert_eq!(u64::from_le_bytes(answer), number);
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("the server listens");
+/// Connects to the server on one of four addresses: the kernel is slow to find a local port when most are taken.
+fn connect(server: SocketAddr, number: usize) -> TcpStream {
+    let host = [127, 0, 0, 1 + (number % 4) as u8];
+    let stream =
+        TcpStream::connect((IpAddr::from(host), server.port())).expect("the server listens");
     stream
         .set_read_timeout(Some(Duration::from_secs(60)))
         .expect("a timeout can be set");
@@ -90,7 +93,7 @@ fn twenty_thousand_idle_connections_delay_nobody() {
     let mut idle: Vec<TcpStream> = Vec::new();
     while (idle.len() as u64) < count {
         let batch = BATCH.min(count as usize - idle.len());
-        let new: Vec<_> = (0..batch).map(|_| connect(address)).collect();
+        let new: Vec<_> = (0..batch).map(|number| connect(address, number)).collect();
         new.iter()
             .zip(0..)
             .for_each(|(stream, number)| ping(stream, number));
