@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::render;
-use crate::support::{Support, support};
+use crate::support::{self, Support, support};
 
 /// What `--json` writes.
 #[derive(Serialize)]
@@ -50,6 +50,7 @@ impl Fact {
 }
 
 const THREADS: &str = "Green threads";
+const HOOKS: &str = "Hooks of libc";
 const LIMITS: &str = "Limits";
 const MEASURING: &str = "Measuring";
 
@@ -76,6 +77,11 @@ fn examine(support: Support) -> Document {
         .into_iter()
         .map(|fact| Fact::new(THREADS, &fact.name, Some(fact.value), fact.ok, &fact.note))
         .collect();
+    facts.extend(
+        support::hooks()
+            .into_iter()
+            .map(|fact| Fact::new(HOOKS, &fact.name, Some(fact.value), fact.ok, &fact.note)),
+    );
     facts.extend(memory_limits());
     facts.extend(thread_limits());
     facts.extend(cpu_facts());
@@ -236,7 +242,7 @@ fn text(document: &Document) -> String {
         .as_deref()
         .unwrap_or("everything it needs is there");
     text += &render::block(&format!("{}: {why}", document.model));
-    for group in [THREADS, LIMITS, MEASURING] {
+    for group in [THREADS, HOOKS, LIMITS, MEASURING] {
         text.push('\n');
         text += &render::title(group);
         for fact in document.facts.iter().filter(|fact| fact.group == group) {

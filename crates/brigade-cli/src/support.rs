@@ -89,6 +89,43 @@ fn needs() -> [Fact; 3] {
     ]
 }
 
+/// Which libc functions park green threads in this program.
+pub(crate) fn hooks() -> Vec<Fact> {
+    let hooks = match brigade::hooks::self_test() {
+        Ok(hooks) => hooks,
+        Err(error) => {
+            let failed = format!("not known: {error}");
+            return vec![hook_fact("live", failed, false)];
+        }
+    };
+    let live = hooks.iter().filter(|hook| hook.is_live()).count();
+    let all = hooks.len();
+    let mut facts = vec![hook_fact(
+        "live",
+        format!("{live} of {all}"),
+        live == all && all != 0,
+    )];
+    facts.extend(hooks.iter().filter(|hook| !hook.is_live()).map(|hook| {
+        let what = match (hook.is_linked(), hook.is_exported()) {
+            (false, _) => "not linked",
+            (true, false) => "not exported",
+            (true, true) => "not reached",
+        };
+        hook_fact(hook.name(), what.to_owned(), false)
+    }));
+    facts
+}
+
+fn hook_fact(name: &str, value: String, ok: bool) -> Fact {
+    Fact {
+        name: name.to_owned(),
+        value,
+        ok,
+        note: "such calls block a kernel thread until its processor is handed to another"
+            .to_owned(),
+    }
+}
+
 fn model_name(model: Model) -> &'static str {
     match model {
         Model::ManyToMany => "many-to-many",

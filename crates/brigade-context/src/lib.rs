@@ -23,6 +23,7 @@
 
 mod alloc;
 mod arch;
+mod blocking;
 mod carrier;
 #[cfg(all(
     target_arch = "x86_64",
@@ -46,6 +47,7 @@ mod trial;
 
 pub use alloc::CarrierAlloc;
 pub use arch::{Context, switch};
+pub use blocking::{RunBlocking, install_blocking};
 pub use carrier::{CarrierBase, carrier, forget_carrier_after_fork, on_carrier, on_green};
 pub use fork::{fork_generation, on_fork, on_fork_once};
 pub use overflow::install_overflow_handler;

@@ -19,6 +19,18 @@
 //! Which symbols there are and whether they are reached in this very program is told by [`Hook`] and [`hooks`].
 //! Elsewhere than on Linux, x86-64 and dynamic glibc there are no green threads, and the crate exports nothing.
 
+#[cfg(any(
+    loom,
+    all(
+        target_arch = "x86_64",
+        target_os = "linux",
+        target_env = "gnu",
+        not(target_feature = "crt-static"),
+        not(miri)
+    )
+))]
+mod bucket;
+mod prim;
 mod status;
 
 #[cfg(all(

@@ -59,11 +59,17 @@ impl Green {
     /// Whether this code runs on the thread's own stack. A signal handler may run on another one, and must not park.
     #[must_use]
     pub fn is_on_own_stack(self) -> bool {
-        let here = &raw const self as usize;
+        self.has_on_stack(&raw const self as usize, 1)
+    }
+
+    /// Whether the memory from `address` on, of so many bytes, lies on the thread's own stack: then it is readable.
+    #[must_use]
+    pub fn has_on_stack(self, address: usize, bytes: usize) -> bool {
         // SAFETY: the slot of a running thread is written by nobody.
         let slot = unsafe { &*self.record().slot.get() };
-        slot.as_ref()
-            .is_some_and(|slot| (slot.limit()..slot.top()).contains(&here))
+        slot.as_ref().is_some_and(|slot| {
+            (slot.limit()..slot.top()).contains(&address) && bytes <= slot.top() - address
+        })
     }
 
     /// Parks until a [`Sleeper`] of the thread is notified and scheduled, the deadline passes (nanoseconds of

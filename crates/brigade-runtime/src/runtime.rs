@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_context::{
-    DEFAULT_STACK_SIZE, SizeClass, fork_generation, install_overflow_handler, on_fork_once, support,
+    DEFAULT_STACK_SIZE, SizeClass, fork_generation, install_blocking, install_overflow_handler,
+    on_fork_once, support,
 };
 use brigade_event::Metrics;
 
 use crate::current;
+use crate::green::Green;
 use crate::io as descriptors;
 use crate::prim::{AtomicBool, AtomicPtr, Ordering, deadline_after, kernel_thread, register_fence};
 use crate::reactor;
@@ -158,6 +160,7 @@ fn prepare_process() -> io::Result<()> {
         return Ok(());
     }
     install_overflow_handler(describe)?;
+    install_blocking(run_blocking);
     register_fence();
     on_fork_once(
         &HANDLERS,
@@ -169,6 +172,14 @@ fn prepare_process() -> io::Result<()> {
     // ORDER: Release: who sees it finds all steps done.
     DONE.store(true, Ordering::Release);
     Ok(())
+}
+
+/// Makes a call of the context layer that blocks: without a processor, where the thread may switch.
+fn run_blocking(call: &mut dyn FnMut()) {
+    match Green::current().filter(|green| green.is_on_own_stack()) {
+        Some(_) => current::blocking(call),
+        None => call(),
+    }
 }
 
 /// Writes the running green thread's name and number, `NAME (id N)`, for the reports of the context layer. Async-signal-safe.

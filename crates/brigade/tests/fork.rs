@@ -5,6 +5,7 @@ mod common;
 use std::cell::Cell;
 use std::process::Command;
 
+use common::mixed::{numbered, until_in_futex};
 use common::{child, hop, migrating};
 
 thread_local! {
@@ -169,5 +170,45 @@ fn a_kernel_thread_forks_while_green_threads_run() {
         });
         forker.join().expect("the kernel thread does not panic");
     });
+    ended.assert_success();
+}
+
+/// A lock for which green threads wait when the process forks.
+static WANTED: std::sync::Mutex<usize> = std::sync::Mutex::new(0);
+
+#[test]
+fn who_waited_for_a_lock_in_the_parent_takes_no_wake_up_in_the_child() {
+    let ended = child::run(
+        "who_waited_for_a_lock_in_the_parent_takes_no_wake_up_in_the_child",
+        &[],
+        || {
+            static WAITING: common::Count = common::Count::new();
+            let runtime = common::migrating_runtime();
+            let status = runtime.run(|| {
+                let held = WANTED.lock().expect("nobody panics");
+                for _ in 0..20 {
+                    brigade::thread::spawn(|| {
+                        WAITING.up();
+                        *WANTED.lock().expect("nobody panics") += 1;
+                    });
+                }
+                WAITING.wait_for(20);
+                (0..50).for_each(|_| hop());
+                fork_and_wait(move || {
+                    let mut held = Some(held);
+                    // Some wakes serve the kernel first, so one round would prove nothing.
+                    (0..10).all(|_| {
+                        let (tid, waiter) = numbered(|| WANTED.lock().is_ok());
+                        until_in_futex(tid);
+                        held = None;
+                        let locked = waiter.join().is_ok_and(|locked| locked);
+                        held = WANTED.lock().ok();
+                        locked
+                    })
+                })
+            });
+            assert_eq!(status, 0);
+        },
+    );
     ended.assert_success();
 }

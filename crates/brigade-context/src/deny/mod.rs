@@ -9,12 +9,12 @@
 //! | refused: message and abort | PI mutexes, `pthread_exit`, `pthread_cancel` of a green thread |
 //! | `EINVAL` | `pthread_join`, `pthread_detach` of a green thread |
 //! | done as the kernel thread | the `set*id` family; affinity, scheduling and clock of a green thread |
-//! | done differently | `pthread_getattr_np` (the true stack), keys (destructors noted), `dlopen` (blocks patched) |
+//! | done differently | `pthread_getattr_np` (the true stack), keys (destructors noted), `dlopen` (blocks patched), `pthread_join` of a kernel thread (without a processor) |
 //!
 //! Invariants
 //! 1. The originals are found by `dlsym(RTLD_NEXT)` once and kept in an atomic; nothing here allocates.
 //! 2. A `pthread_t` is a green thread's exactly when it is the thread pointer of a slot.
-//! 3. No function switches.
+//! 3. No function switches, but what the scheduler does after a `pthread_join` (`blocking.rs`).
 //!
 //! Rejected: hooking inside libc (its internal calls do not go through these symbols, and need not).
 

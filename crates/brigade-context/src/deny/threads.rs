@@ -1,6 +1,7 @@
 //! Functions that take a `pthread_t` or end a thread, and pthread keys.
 
 use super::Next;
+use crate::blocking::blocking;
 use crate::carrier::{carrier, on_green};
 use crate::keys::{self, KeyDtor};
 use crate::overflow::die;
@@ -130,6 +131,8 @@ pub(crate) unsafe extern "C" fn pthread_cancel(thread: pthread_t) -> c_int {
     unsafe { CANCEL.get()(thread) }
 }
 
+/// On a green thread: waits for the kernel thread `thread` without a processor.
+///
 /// # Safety
 /// As POSIX has it.
 #[unsafe(no_mangle)]
@@ -137,8 +140,14 @@ pub(crate) unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut
     if is_green(thread) {
         return libc::EINVAL;
     }
-    // SAFETY: the caller's contract, which is the original's.
-    unsafe { JOIN.get()(thread, value) }
+    if !on_green() {
+        // SAFETY: the caller's contract, which is the original's.
+        return unsafe { JOIN.get()(thread, value) };
+    }
+    let mut failed = 0;
+    // SAFETY: the caller's contract, which is the original's; `blocking` makes the call once.
+    blocking(&mut || failed = unsafe { JOIN.get()(thread, value) });
+    failed
 }
 
 /// # Safety

@@ -18,7 +18,7 @@ use super::wait::{self, AGAIN, Operation, call, is_nonblocking, kind, poll_now, 
 use crate::status::Hook;
 
 /// The hooks of this module.
-pub(super) static HOOKS: [Hook; 19] = [
+pub(super) static HOOKS: [Hook; 18] = [
     SOCKET.hook(socket as *const ()),
     SOCKETPAIR.hook(socketpair as *const ()),
     PIPE.hook(pipe as *const ()),
@@ -37,7 +37,6 @@ pub(super) static HOOKS: [Hook; 19] = [
     IOCTL.hook(ioctl as *const ()),
     SETSOCKOPT.hook(setsockopt as *const ()),
     FDOPEN.hook(fdopen as *const ()),
-    LOCKF.hook(lockf as *const ()),
 ];
 
 type Socket = unsafe extern "C" fn(c_int, c_int, c_int) -> c_int;
@@ -120,11 +119,6 @@ type FdOpen = unsafe extern "C" fn(c_int, *const c_char) -> *mut libc::FILE;
 // SAFETY: the signature is compared below.
 static FDOPEN: Next<FdOpen> = unsafe { Next::new(c"fdopen") };
 const _: [FdOpen; 2] = [fdopen, libc::fdopen];
-
-type LockF = unsafe extern "C" fn(c_int, c_int, libc::off_t) -> c_int;
-// SAFETY: the signature is compared below.
-static LOCKF: Next<LockF> = unsafe { Next::new(c"lockf") };
-const _: [LockF; 2] = [lockf, libc::lockf];
 
 /// What the flags of a call that makes a descriptor say about it.
 fn from_flags(close_on_exec: bool, nonblocking: bool) -> u32 {
@@ -609,18 +603,4 @@ pub(crate) unsafe extern "C" fn fdopen(fd: c_int, mode: *const c_char) -> *mut l
     shared(fd);
     // SAFETY: the caller's contract.
     unsafe { FDOPEN.get()(fd, mode) }
-}
-
-/// Waits inside libc, without a processor.
-///
-/// # Safety
-/// As in libc.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn lockf(fd: c_int, command: c_int, length: libc::off_t) -> c_int {
-    // SAFETY: the caller's contract.
-    let operation = || unsafe { LOCKF.get()(fd, command, length) };
-    if Green::current().is_some() && command == libc::F_LOCK {
-        return blocking(operation);
-    }
-    operation()
 }

@@ -16,6 +16,7 @@ pub(crate) mod allocation;
 pub(crate) mod child;
 pub(crate) mod library;
 pub(crate) mod memory;
+pub(crate) mod mixed;
 pub(crate) mod net;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

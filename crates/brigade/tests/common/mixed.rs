@@ -1,0 +1,65 @@
+//! Green and kernel threads that do the same thing at the same time.
+
+use std::sync::Arc;
+
+use brigade::runtime::{Builder, Runtime};
+
+use super::Watch;
+
+/// Runs `test` with 1, 2 and 8 workers.
+pub(crate) fn on_workers(test: impl Fn(&Runtime)) {
+    for workers in [1, 2, 8] {
+        let _watch = Watch::new(&format!("a run with {workers} workers"));
+        let runtime = Builder::new().workers(workers).build().expect("a runtime");
+        test(&runtime);
+    }
+}
+
+/// Runs `body(index)` on green threads and then, counting on, on kernel threads, and waits for all of them.
+pub(crate) fn mixed(
+    runtime: &Runtime,
+    green: usize,
+    kernel: usize,
+    body: impl Fn(usize) + Send + Sync + 'static,
+) {
+    let body = Arc::new(body);
+    let greens: Vec<_> = (0..green)
+        .map(|index| {
+            let body = Arc::clone(&body);
+            runtime.spawn(move || body(index))
+        })
+        .collect();
+    let kernels: Vec<_> = (green..green + kernel)
+        .map(|index| {
+            let body = Arc::clone(&body);
+            std::thread::spawn(move || body(index))
+        })
+        .collect();
+    for handle in greens {
+        handle.join().expect("no green thread panics");
+    }
+    for handle in kernels {
+        handle.join().expect("no kernel thread panics");
+    }
+}
+
+/// A kernel thread that tells its number and then runs `body`.
+pub(crate) fn numbered<T: Send + 'static>(
+    body: impl FnOnce() -> T + Send + 'static,
+) -> (i64, std::thread::JoinHandle<T>) {
+    let (tell, told) = std::sync::mpsc::channel();
+    let handle = std::thread::spawn(move || {
+        tell.send(super::gettid()).expect("the starter waits");
+        body()
+    });
+    (told.recv().expect("the thread tells"), handle)
+}
+
+/// Gives the kernel thread away until the kernel thread `tid` of this process waits for a futex in the kernel.
+pub(crate) fn until_in_futex(tid: i64) {
+    let path = format!("/proc/self/task/{tid}/syscall");
+    let number = format!("{} ", libc::SYS_futex);
+    while !std::fs::read_to_string(&path).is_ok_and(|call| call.starts_with(&number)) {
+        std::thread::yield_now();
+    }
+}
