@@ -8,10 +8,12 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
+use brigade::runtime::{Model, Runtime};
 use brigade::thread;
 use common::net::{limit_descriptors, pair};
-use common::{Count, child, on_each_model};
+use common::{Count, child, on_each_model, on_model};
 
 /// The limit while a test runs; more than the test itself has open.
 const DESCRIPTORS: u64 = 150;
@@ -95,46 +97,76 @@ fn accepting_and_connecting_fail_and_go_on_later() {
 }
 
 #[test]
-fn accepting_with_nobody_there_fails_at_once_as_on_a_kernel_thread() {
+fn a_thread_that_waits_to_accept_when_the_last_descriptor_goes_accepts_later() {
     in_child(
-        "accepting_with_nobody_there_fails_at_once_as_on_a_kernel_thread",
+        "a_thread_that_waits_to_accept_when_the_last_descriptor_goes_accepts_later",
         || {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-            let _taken = Taken::take();
-            assert_none_left(listener.accept());
+            let address = listener.local_addr().expect("it is bound");
+            let waiting = Arc::new(Count::new());
+            let started = Arc::clone(&waiting);
+            let acceptor = thread::spawn(move || {
+                started.up();
+                loop {
+                    // The kernel sets a descriptor aside before it waits; Brigade does not.
+                    match listener.accept() {
+                        Ok((stream, _)) => return stream,
+                        Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EMFILE)),
+                    }
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+            waiting.wait_for(1);
+            let mut taken = Taken::take();
+            taken.give_back(1);
+            let mut client = TcpStream::connect(address).expect("there is one left");
+            taken.give_back(1);
+            let mut server = acceptor.join().expect("no panic");
+            client.write_all(b"x").expect("the server is there");
+            server.read_exact(&mut [0]).expect("the client has sent");
         },
     );
 }
 
 #[test]
-fn threads_still_wait_and_wake_when_none_is_left() {
-    in_child("threads_still_wait_and_wake_when_none_is_left", || {
-        // The first wait of this runtime comes when there is nothing left to wait with.
+fn threads_still_wait_and_wake_when_there_is_nothing_left_to_wait_with() {
+    let body = |runtime: &Runtime| {
+        // Made on this kernel thread, so that the runtime has not waited for any descriptor yet.
         let pairs: Vec<_> = (0..20).map(|_| pair()).collect();
         let _taken = Taken::take();
-        let (reading, order) = (Arc::new(Count::new()), Arc::new(Count::new()));
-        let readers: Vec<_> = pairs
-            .into_iter()
-            .map(|(near, mut far)| {
-                let (started, order) = (Arc::clone(&reading), Arc::clone(&order));
-                let reader = thread::spawn(move || {
-                    started.up();
-                    let mut byte = [0];
-                    far.read_exact(&mut byte).expect("the peer sends");
-                    order.up();
-                    byte[0]
-                });
-                (near, reader)
-            })
-            .collect();
-        reading.wait_for(readers.len());
-        for (number, (mut near, reader)) in readers.into_iter().enumerate() {
-            assert_eq!(order.get(), number, "a reader woke before its time");
-            near.write_all(&[number as u8])
-                .expect("the reader is there");
-            assert_eq!(reader.join().expect("no panic"), number as u8);
-        }
-    });
+        runtime.run(|| each_reader_wakes_when_its_peer_writes(pairs));
+    };
+    let test = "threads_still_wait_and_wake_when_there_is_nothing_left_to_wait_with";
+    child::run(test, &[], || {
+        on_model(Model::ManyToMany, body);
+        on_model(Model::OneToOne, body);
+    })
+    .assert_success();
+}
+
+fn each_reader_wakes_when_its_peer_writes(pairs: Vec<(TcpStream, TcpStream)>) {
+    let (reading, woken) = (Arc::new(Count::new()), Arc::new(Count::new()));
+    let readers: Vec<_> = pairs
+        .into_iter()
+        .map(|(near, mut far)| {
+            let (started, woken) = (Arc::clone(&reading), Arc::clone(&woken));
+            let reader = thread::spawn(move || {
+                started.up();
+                let mut byte = [0];
+                far.read_exact(&mut byte).expect("the peer sends");
+                woken.up();
+                byte[0]
+            });
+            (near, reader)
+        })
+        .collect();
+    reading.wait_for(readers.len());
+    for (number, (mut near, reader)) in readers.into_iter().enumerate() {
+        assert_eq!(woken.get(), number, "a reader woke before its time");
+        near.write_all(&[number as u8])
+            .expect("the reader is there");
+        assert_eq!(reader.join().expect("no panic"), number as u8);
+    }
 }
 
 #[test]
@@ -167,7 +199,7 @@ fn a_server_that_was_out_of_descriptors_serves_all_in_the_end() {
                         Err(error) => {
                             assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
                             refusals.up();
-                            thread::sleep(std::time::Duration::from_millis(1));
+                            thread::sleep(Duration::from_millis(1));
                         }
                     }
                 }
