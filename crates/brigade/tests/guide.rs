@@ -30,7 +30,10 @@ fn the_guide_names_every_hooked_function_and_no_other() {
     let guide = hooked_in_guide();
     let hooks = brigade::hooks::status();
     let hooks: BTreeSet<&str> = hooks.iter().map(brigade::hooks::Status::name).collect();
-    assert!(!hooks.is_empty(), "no hooks on this machine to compare with");
+    assert!(
+        !hooks.is_empty(),
+        "no hooks on this machine to compare with"
+    );
     let missing: Vec<_> = hooks.difference(&guide).collect();
     let wrong: Vec<_> = guide.difference(&hooks).collect();
     assert!(
