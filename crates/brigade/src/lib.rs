@@ -42,6 +42,10 @@ mod compile_fail;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+/// The example of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/blocking.md")]
+struct Guide;
 
 pub use brigade_macros::main;
 
