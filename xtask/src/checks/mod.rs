@@ -83,10 +83,12 @@ pub const ALL: [Check; 10] = [
 ];
 
 /// Crates that are programs or test aids: they may print, and their atomics are not the runtime's protocol.
-pub const TOOLS: [&str; 5] = [
+pub const TOOLS: [&str; 7] = [
+    "brigade-link",
     "brigade-lab",
     "brigade-cli",
     "brigade-bench",
+    "brigade-ecosystem",
     "brigade-testlibs",
     "xtask",
 ];
