@@ -199,9 +199,9 @@ fn reads_by_c_stdio_do_not_freeze_the_others() {
 fn waits_for_a_semaphore_inside_the_c_library_do_not_freeze_the_others() {
     /// A semaphore of the C library at an address that does not change.
     struct Semaphore(Box<std::cell::UnsafeCell<libc::sem_t>>);
-    // SAFETY: the C library's functions on a semaphore may be called by several threads at once.
+    // SAFETY: a semaphore belongs to no thread: any of them may use and destroy it.
     unsafe impl Send for Semaphore {}
-    // SAFETY: as above.
+    // SAFETY: `sem_wait` and `sem_post` are made to be called by several threads on one semaphore at once.
     unsafe impl Sync for Semaphore {}
     on_each("sem_wait", |runtime| {
         // SAFETY: zeros are a valid place for `sem_init` to write to.
