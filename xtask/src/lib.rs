@@ -14,10 +14,6 @@
 //! Rejected: rules by regular expression over text. Comments and strings then need a hand-written lexer;
 //! `proc-macro2` gives exact tokens with positions, and what is on a line outside every token is the comment.
 //! Rejected: `dylint`/rustc plugins. They pin a nightly compiler, and none of the rules needs types.
-//!
-//! Place kept for a later rule: the symbols exported by `brigade-hooks` against the undefined symbols of
-//! `brigade-runtime`. It needs built artefacts, so it will be a separate subcommand run after the build, not
-//! a [`checks::Check`] over sources.
 
 pub mod checks;
 pub mod report;

@@ -53,6 +53,8 @@ fn ci_keeps_every_kind_of_check() {
         "RUSTFLAGS=\"--cfg loom\"",
         "--test million",
         "--test stress",
+        "--test postgres --test redis",
+        "export BRIGADE_REQUIRE_SERVERS=1",
         "brigade-bench -- --quick",
         "set -euo pipefail",
     ];

@@ -363,6 +363,76 @@ fn assert_bare_ordering(body: &str, line: usize) {
     );
 }
 
+/// A hook for `recv`, in the file that has the hooks.
+const HOOK: (&str, &str) = (
+    "crates/brigade-hooks/src/a.rs",
+    "#[unsafe(no_mangle)]\npub(crate) unsafe extern \"C\" fn recv(fd: c_int) -> ssize_t {\n    0\n}\n\
+     const _: [Recv; 2] = [recv, libc::recv];\n",
+);
+
+#[test]
+fn symbols_catches_a_call_of_a_hooked_function() {
+    for call in [
+        "fn f() { libc::recv(1) }",
+        "use libc::recv;",
+        "use libc::recv as other;",
+        "use libc as c; fn f() { c::recv(1) }",
+        "fn f() { let pointer = libc::recv; pointer(1) }",
+        "fn f(n: usize) { libc::recv(1) }\nconst _: [Recv; 1] = [libc::recv];",
+    ] {
+        assert_caught("symbols", &[HOOK, (RUNTIME, call)], 1, "`libc::recv`");
+        assert_clean("symbols", &[(RUNTIME, call)]);
+    }
+    let declared = "unsafe extern \"C\" {\n    fn recv(fd: c_int);\n}";
+    assert_caught(
+        "symbols",
+        &[HOOK, (RUNTIME, declared)],
+        2,
+        "declares `recv`",
+    );
+    let own = "fn g() { libc::recv(1) }";
+    let context = ("crates/brigade-context/src/a.rs", own);
+    assert_caught("symbols", &[HOOK, context], 1, "`libc::recv`");
+}
+
+#[test]
+fn symbols_leaves_other_functions_and_comparisons_alone() {
+    let clean = "fn f() { libc::getpid(); libc::recv_other(1); other::recv(1) }\n\
+                 #[cfg(test)]\nmod tests {\n    fn t() { libc::recv(1) }\n}\n";
+    assert_clean("symbols", &[HOOK, (RUNTIME, clean)]);
+    assert_clean(
+        "symbols",
+        &[
+            HOOK,
+            ("crates/brigade/src/a.rs", "fn f() { libc::recv(1) }"),
+        ],
+    );
+}
+
+#[test]
+fn symbols_wants_a_reason_for_the_standard_library() {
+    let table = |text| ("xtask/calls.txt", text);
+    let thread = (RUNTIME, "fn f() { std::thread::spawn(g); }");
+    assert_caught("symbols", &[thread], 1, "`std::thread`");
+    assert_caught(
+        "symbols",
+        &[(RUNTIME, "use std::sync::{Arc, Mutex};")],
+        1,
+        "`std::sync::Mutex`",
+    );
+    assert_clean("symbols", &[(RUNTIME, "use std::sync::Arc;\nuse std::io;")]);
+    let reason = table("# about\nbrigade-runtime std::thread starts before all others\n");
+    assert_clean("symbols", &[thread, reason]);
+    assert_caught("symbols", &[reason], 2, "no longer uses");
+    let bare = table("brigade-runtime std::thread because\n");
+    assert_caught("symbols", &[thread, bare], 1, "has no reason");
+    let other = table("brigade-context std::thread starts before all others\n");
+    assert_eq!(faults("symbols", &[thread, other]).len(), 2);
+    let hooked = (RUNTIME, "fn f() { libc::recv(1) }");
+    let row = table("brigade-runtime libc::recv on a kernel thread only\n");
+    assert_clean("symbols", &[HOOK, hooked, row]);
+}
+
 #[test]
 fn orderings_catches_a_site_without_comment() {
     assert_bare_ordering("fn f() { a.load(Ordering::Acquire) }", 2);

@@ -44,6 +44,11 @@ fn banned_paths_and_macros_stand_only_in_their_place() {
 }
 
 #[test]
+fn the_core_calls_nothing_that_brigade_interposes() {
+    assert_holds("symbols");
+}
+
+#[test]
 fn every_atomic_ordering_names_its_partner() {
     assert_holds("orderings");
 }

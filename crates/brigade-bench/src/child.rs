@@ -79,7 +79,7 @@ pub(crate) fn run(
 }
 
 /// Has the kernel kill the child when this thread ends.
-fn die_with_parent(command: &mut Command) {
+pub(crate) fn die_with_parent(command: &mut Command) {
     // SAFETY: between fork and exec the closure makes one system call, which is async-signal-safe, and
     // touches no memory that another thread may hold locked.
     unsafe {

@@ -48,6 +48,30 @@ pub(crate) enum Line {
     TickerHogs,
     /// A ticker beside threads that block the kernel thread.
     TickerBlocking,
+    /// Echo on a hundred connections.
+    #[value(name = "echo-100")]
+    #[serde(rename = "echo-100")]
+    Echo100,
+    /// Echo on a thousand connections.
+    #[value(name = "echo-1000")]
+    #[serde(rename = "echo-1000")]
+    Echo1000,
+    /// Echo on a hundred of ten thousand connections.
+    #[value(name = "echo-10000")]
+    #[serde(rename = "echo-10000")]
+    Echo10000,
+    /// HTTP with keep-alive on a hundred connections.
+    #[value(name = "http-100")]
+    #[serde(rename = "http-100")]
+    Http100,
+    /// HTTP with keep-alive on a thousand connections.
+    #[value(name = "http-1000")]
+    #[serde(rename = "http-1000")]
+    Http1000,
+    /// Ten thousand connections opened at once.
+    #[value(name = "accept-10000")]
+    #[serde(rename = "accept-10000")]
+    Accept10000,
 }
 
 /// One unit of work for one child process.
@@ -101,6 +125,13 @@ use Rival::{Brigade, Go, Kernel, May, Rayon, Tokio};
 const ALL: u64 = u64::MAX;
 const PER_OP: &[&str] = &["op_ns", "op_cpu_ns", "first_ns"];
 const LATENESS: &[&str] = &["p99_ms", "p50_ms", "max_ms"];
+const SERVED: &[&str] = &["cpu_us", "req_per_s", "p50_us", "p99_us"];
+const SERVERS: &[(Rival, u64)] = &[(Brigade, ALL), (Tokio, ALL), (May, ALL), (Kernel, ALL)];
+const AS_TOKIO: &[(&str, Target)] = &[("cpu_us", Target::Times(1.0, Tokio))];
+const AS_MAY_AND_TOKIO: &[(&str, Target)] = &[
+    ("cpu_us", Target::Times(1.0, May)),
+    ("cpu_us", Target::Times(1.0, Tokio)),
+];
 
 /// Every line, in the order of the report.
 pub(crate) const LINES: &[Spec] = &[
@@ -306,6 +337,72 @@ pub(crate) const LINES: &[Spec] = &[
         targets: &[("p99_ms", Target::AtMost(1.0))],
         timeout_s: 60,
     },
+    Spec {
+        line: Line::Echo100,
+        about: "64 bytes echoed n times, 100 connections busy",
+        counts: "requests",
+        metrics: SERVED,
+        full: 300_000,
+        quick: 2_000,
+        rivals: SERVERS,
+        targets: AS_TOKIO,
+        timeout_s: 60,
+    },
+    Spec {
+        line: Line::Echo1000,
+        about: "64 bytes echoed n times, 1000 connections busy",
+        counts: "requests",
+        metrics: SERVED,
+        full: 300_000,
+        quick: 2_000,
+        rivals: SERVERS,
+        targets: AS_TOKIO,
+        timeout_s: 60,
+    },
+    Spec {
+        line: Line::Echo10000,
+        about: "64 bytes echoed n times, 10000 connections open, 100 busy",
+        counts: "requests",
+        metrics: SERVED,
+        full: 300_000,
+        quick: 2_000,
+        rivals: SERVERS,
+        targets: AS_MAY_AND_TOKIO,
+        timeout_s: 60,
+    },
+    Spec {
+        line: Line::Http100,
+        about: "hello by HTTP n times, keep-alive, 100 connections busy",
+        counts: "requests",
+        metrics: SERVED,
+        full: 300_000,
+        quick: 2_000,
+        rivals: SERVERS,
+        targets: AS_MAY_AND_TOKIO,
+        timeout_s: 60,
+    },
+    Spec {
+        line: Line::Http1000,
+        about: "hello by HTTP n times, keep-alive, 1000 connections busy",
+        counts: "requests",
+        metrics: SERVED,
+        full: 300_000,
+        quick: 2_000,
+        rivals: SERVERS,
+        targets: AS_MAY_AND_TOKIO,
+        timeout_s: 60,
+    },
+    Spec {
+        line: Line::Accept10000,
+        about: "n connections opened at once, one byte echoed on each",
+        counts: "connections",
+        metrics: &["all_ms", "cpu_us"],
+        full: 10_000,
+        quick: 300,
+        rivals: SERVERS,
+        targets: &[("all_ms", Target::Times(1.0, Tokio))],
+        timeout_s: 60,
+    },
 ];
 
 impl Line {
@@ -361,11 +458,16 @@ mod tests {
     #[test]
     fn every_target_names_a_metric_and_a_rival_of_its_line() {
         for spec in LINES {
+            assert!(!spec.metrics[0].ends_with("_per_s"), "{}", spec.line.name());
             for (metric, target) in spec.targets {
                 assert!(
                     spec.metrics.contains(metric),
                     "{}: {metric}",
                     spec.line.name()
+                );
+                assert!(
+                    !metric.ends_with("_per_s"),
+                    "{metric} is better when larger"
                 );
                 if let Target::Times(_, rival) = target {
                     assert!(

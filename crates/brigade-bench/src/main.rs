@@ -9,6 +9,7 @@
 mod child;
 mod line;
 mod machine;
+mod net;
 mod report;
 mod rival;
 mod runner;
@@ -23,6 +24,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use line::{LINES, Line, Work};
 use machine::Machine;
+use net::{Protocol, server::serve};
 use rival::{Rival, go};
 use runner::Plan;
 
@@ -41,6 +43,21 @@ enum Command {
     /// One sample in this process; how the parent starts its children.
     #[command(hide = true)]
     Child(ChildWork),
+    /// A server; how a child starts the one that it measures.
+    #[command(hide = true)]
+    Serve(ServeWork),
+}
+
+#[derive(Args)]
+struct ServeWork {
+    #[arg(long)]
+    rival: Rival,
+    #[arg(long)]
+    protocol: Protocol,
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
+    #[arg(long, default_value_t = 100)]
+    connections: usize,
 }
 
 #[derive(Args)]
@@ -93,14 +110,22 @@ struct Options {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(Command::Child(c)) = cli.command {
-        let work = Work {
-            line: c.line,
-            n: c.n,
-            workers: c.workers,
-            passes: c.passes,
-        };
-        child::main(c.rival, &work);
+    match cli.command {
+        Some(Command::Child(c)) => {
+            let work = Work {
+                line: c.line,
+                n: c.n,
+                workers: c.workers,
+                passes: c.passes,
+            };
+            child::main(c.rival, &work);
+        }
+        Some(Command::Serve(s)) => {
+            let Err(why) = serve(s.rival, s.protocol, s.workers, s.connections);
+            eprintln!("{why}");
+            return ExitCode::FAILURE;
+        }
+        None => {}
     }
     if cli.options.list {
         return match print(&list()) {

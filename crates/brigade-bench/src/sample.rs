@@ -1,8 +1,9 @@
 //! What one child process reports: metrics by name, and the tools to take them.
 //!
 //! Every duration is wall time unless its name says `cpu`. Invariants:
-//! 1. A metric's unit is the end of its name (`_ns`, `_ms`, `_s`, `_bytes`).
-//! 2. Smaller is better for every metric; the report relies on it.
+//! 1. A metric's unit is the end of its name (`_ns`, `_us`, `_ms`, `_s`, `_bytes`, `_per_s`).
+//! 2. Smaller is better for every metric but a rate (`_per_s`), which is therefore never the first of a line nor
+//!    has a target; the report relies on it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -109,7 +110,7 @@ fn cpu_time() -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// Memory of this process as the kernel counts it, in bytes.
+/// Memory of a process as the kernel counts it, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
     /// Resident set (`VmRSS`).
@@ -125,8 +126,16 @@ impl Memory {
     ///
     /// When the file cannot be read or lacks a field.
     pub(crate) fn now() -> Result<Self, String> {
-        let text = std::fs::read_to_string("/proc/self/status")
-            .map_err(|e| format!("reading /proc/self/status: {e}"))?;
+        Self::of("/proc/self/status")
+    }
+
+    /// Reads the status file of any process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memory::now`].
+    pub(crate) fn of(path: &str) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|e| format!("reading {path}: {e}"))?;
         let field = |name: &str| {
             text.lines()
                 .find_map(|l| {
@@ -137,7 +146,7 @@ impl Memory {
                         .ok()
                 })
                 .map(|kib| kib * 1024)
-                .ok_or_else(|| format!("/proc/self/status has no {name}"))
+                .ok_or_else(|| format!("{path} has no {name}"))
         };
         Ok(Self {
             resident: field("VmRSS:")?,

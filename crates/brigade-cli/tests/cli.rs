@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use brigade_lab::{Document, SCHEMA_VERSION, Verdict};
 use serde_json::Value;
@@ -232,4 +233,64 @@ fn an_interrupt_ends_the_arm_prints_what_there_is_and_exits_with_130() {
     assert!(rest.contains("INCONCLUSIVE"), "{rest}");
     assert!(stderr(&output).contains("interrupted"));
     assert!(!somebody_carries(&mark), "no process is left behind");
+}
+
+/// The processes that carry `mark` in their environment and were started as `name`.
+fn carriers_named(mark: &str, name: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let carries = |path: &std::path::Path| {
+        let read = |file| std::fs::read(path.join(file)).unwrap_or_default();
+        read("cmdline").starts_with(name.as_bytes())
+            && String::from_utf8_lossy(&read("environ")).contains(mark)
+    };
+    processes
+        .flatten()
+        .filter(|entry| carries(&entry.path()))
+        .count()
+}
+
+/// Waits until `done`; fails after far longer than it may take.
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn arms_that_talk_to_a_server_have_one_each_and_leave_none_behind() {
+    let mark = format!("BRIGADE_TEST_PEERS={}", std::process::id());
+    let (name, value) = mark.split_once('=').unwrap();
+    let mut command = brigade();
+    command
+        .args(["lab", "run", "io-bound", "event-loop-scale", "--json"])
+        .env(name, value);
+    let output = command.output().expect("the program starts");
+    let document: Document = serde_json::from_slice(&output.stdout).expect("one document");
+    assert_eq!(document.reports.len(), 2);
+    for report in &document.reports {
+        for arm in &report.arms {
+            assert_eq!(arm.problem, None, "{} {}", report.name, arm.key);
+            assert_eq!(arm.samples.len(), report.repeats);
+        }
+    }
+    assert!(!somebody_carries(&mark), "no process is left behind");
+}
+
+#[test]
+fn a_server_ends_with_its_arm_even_when_the_arm_is_killed() {
+    let mark = format!("BRIGADE_TEST_KILL={}", std::process::id());
+    let (name, value) = mark.split_once('=').unwrap();
+    let mut command = brigade();
+    command
+        .args(["__arm", "io-bound", "in-turn", "full"])
+        .env(name, value);
+    let mut arm = command.stdout(Stdio::piped()).spawn().unwrap();
+    wait_until("the server starts", || {
+        carriers_named(&mark, "brigade-peer") == 1
+    });
+    arm.kill().unwrap();
+    arm.wait().unwrap();
+    wait_until("the server ends", || !somebody_carries(&mark));
 }

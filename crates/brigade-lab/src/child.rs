@@ -23,6 +23,7 @@ use rustix::process::{Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::{Arm, ArmError, Scale};
+use crate::peer;
 use crate::sample::Sample;
 
 /// How often the parent looks at the cancel flag while an arm runs.
@@ -182,7 +183,8 @@ fn describe_end(status: ExitStatus, said: &str) -> String {
     }
 }
 
-/// Runs an arm in this process, which exists for it alone, and returns the text for the parent.
+/// Runs an arm in this process, which exists for it alone, and returns the text for the parent; or
+/// plays the far end of one, until it is killed.
 ///
 /// # Blocks
 ///
@@ -190,9 +192,10 @@ fn describe_end(status: ExitStatus, said: &str) -> String {
 #[must_use]
 pub fn serve(experiment: &str, arm: &str, scale: Scale) -> String {
     settle_in();
-    let result = match crate::find(experiment) {
-        Some(found) => found.measure(arm, scale),
-        None => Err(ArmError::Failed(format!(
+    let result = match (crate::find(experiment), peer::role_of(arm)) {
+        (Some(found), Some(role)) => peer::play(found, role).map(|()| Sample::new()),
+        (Some(found), None) => found.measure(arm, scale),
+        (None, _) => Err(ArmError::Failed(format!(
             "there is no experiment named {experiment}"
         ))),
     };

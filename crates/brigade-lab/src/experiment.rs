@@ -5,6 +5,8 @@
 //! true of a run for its numbers to mean what they are taken to mean, such as "the threads really
 //! switched"; it is counted, never assumed.
 
+use std::net::TcpListener;
+
 use serde::{Deserialize, Serialize};
 
 use crate::sample::{Sample, Samples};
@@ -245,6 +247,16 @@ pub trait Experiment: Sync {
     ///
     /// [`ArmError::Skipped`] if the machine cannot do it, [`ArmError::Failed`] if it went wrong.
     fn measure(&self, arm: &str, scale: Scale) -> Result<Sample, ArmError>;
+
+    /// Plays `role` for an arm that runs in another process: serves `listener` until killed. For
+    /// experiments whose arms talk to somebody.
+    ///
+    /// # Errors
+    ///
+    /// [`ArmError::Failed`] if there is no such role or its sockets fail.
+    fn serve(&self, role: &str, _listener: TcpListener) -> Result<(), ArmError> {
+        Err(ArmError::Failed(format!("there is no role named {role}")))
+    }
 
     /// Adds the samples of derived arms.
     fn derive(&self, _samples: &mut Samples) {}

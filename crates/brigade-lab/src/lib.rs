@@ -14,9 +14,11 @@
 //! | [`verdict`] | from samples to one of four verdicts, without touching the machine |
 //! | [`experiment`] | the trait |
 //! | [`child`] | one run of one arm in a process of its own |
+//! | `peer` | the far end of a connection, in a process of its own |
 //! | [`driver`] | repeats, random order, progress, cancellation |
 //! | [`report`] | what comes out, as data with a schema version |
 //! | [`machine`] | what the machine is and offers |
+//! | `echo` | three servers that answer with what they get, and their client |
 //! | [`experiments`] | the experiments themselves |
 //!
 //! # Invariants
@@ -35,10 +37,12 @@
 
 pub mod child;
 pub mod driver;
+mod echo;
 pub mod experiment;
 pub mod experiments;
 mod green;
 pub mod machine;
+mod peer;
 mod probe;
 pub mod progress;
 pub mod report;

@@ -1,4 +1,4 @@
-//! What an arm reads about its own process and thread while it measures.
+//! What an arm reads about processes and threads while it measures: its own, and its peer's.
 //!
 //! Everything here comes from `/proc` or from system calls that need no privilege. Reading a file
 //! of `/proc` takes tens of microseconds, so arms read before and after what they measure, never
@@ -6,10 +6,13 @@
 
 use std::fs;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::CpuSet;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::experiment::ArmError;
+use crate::machine;
+use crate::units::{Unit, show};
 
 /// The value of `field` in the text of a `status` or `meminfo` file, without its unit.
 pub(crate) fn field(text: &str, field: &str) -> Option<u64> {
@@ -46,9 +49,25 @@ pub(crate) struct Memory {
     pub(crate) threads: u64,
 }
 
+impl Memory {
+    /// All of it that is memory and not address space, in bytes.
+    pub(crate) fn total(&self) -> f64 {
+        self.resident + self.page_tables + self.kernel_stacks
+    }
+}
+
 /// Reads the memory of this process.
 pub(crate) fn memory() -> Result<Memory, ArmError> {
-    let status = read("/proc/self/status")?;
+    memory_in("/proc/self/status")
+}
+
+/// Reads the memory of the process `pid`.
+pub(crate) fn memory_of(pid: u32) -> Result<Memory, ArmError> {
+    memory_in(&format!("/proc/{pid}/status"))
+}
+
+fn memory_in(status: &str) -> Result<Memory, ArmError> {
+    let status = read(status)?;
     let machine = read("/proc/meminfo")?;
     let kib = |name| require(&status, name).map(|kib| kib as f64 * 1024.0);
     Ok(Memory {
@@ -58,6 +77,82 @@ pub(crate) fn memory() -> Result<Memory, ArmError> {
         kernel_stacks: require(&machine, "KernelStack")? as f64 * 1024.0,
         threads: require(&status, "Threads")?,
     })
+}
+
+/// What the kernel has counted for the kernel threads of a process.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Activity {
+    /// Switches away from a kernel thread, of its own will or not.
+    pub(crate) switches: f64,
+    /// CPU time in nanoseconds.
+    pub(crate) cpu_ns: f64,
+}
+
+/// Sums up the activity of the kernel threads that the process `pid` has now; one that ends meanwhile
+/// is passed over.
+pub(crate) fn activity_of(pid: u32) -> Result<Activity, ArmError> {
+    let folder = format!("/proc/{pid}/task");
+    let threads = fs::read_dir(&folder)
+        .map_err(|error| ArmError::Skipped(format!("cannot read {folder}: {error}")))?;
+    let mut sum = Activity::default();
+    for thread in threads.flatten() {
+        let Ok(status) = fs::read_to_string(thread.path().join("status")) else {
+            continue;
+        };
+        sum.switches += (require(&status, "voluntary_ctxt_switches")?
+            + require(&status, "nonvoluntary_ctxt_switches")?) as f64;
+        if let Ok(times) = fs::read_to_string(thread.path().join("schedstat")) {
+            let on_cpu = times.split_whitespace().next();
+            sum.cpu_ns += on_cpu.and_then(|ns| ns.parse().ok()).unwrap_or(f64::NAN);
+        }
+    }
+    Ok(sum)
+}
+
+/// Lets this process and those it starts have `files` open files, if the hard limit allows that.
+pub(crate) fn require_files(files: usize) -> Result<(), ArmError> {
+    let limit = getrlimit(Resource::Nofile);
+    let files = files as u64;
+    if limit.current.is_none_or(|now| now >= files) {
+        return Ok(());
+    }
+    if let Some(most) = limit.maximum.filter(|most| *most < files) {
+        let reason = format!("needs {files} open files and the limit is {most} (ulimit -Hn)");
+        return Err(ArmError::Skipped(reason));
+    }
+    let raised = Rlimit {
+        current: Some(files),
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised)
+        .map_err(|error| ArmError::Skipped(format!("cannot raise the limit of files: {error}")))
+}
+
+/// Skips the arm if a limit would stop `count` kernel threads, and names the limit.
+pub(crate) fn require_kernel_threads(count: u32) -> Result<(), ArmError> {
+    let spare = 500.0;
+    let limits = [
+        (
+            "the kernel's threads-max",
+            machine::number("/proc/sys/kernel/threads-max").map(|n| n as f64),
+        ),
+        (
+            "the kernel's pid_max",
+            machine::number("/proc/sys/kernel/pid_max").map(|n| n as f64),
+        ),
+        (
+            "the user's process limit (ulimit -u)",
+            machine::limits().tasks.map(|n| n as f64),
+        ),
+        ("the cgroup's pids.max", machine::cgroup_tasks()),
+    ];
+    for (name, limit) in limits {
+        if limit.is_some_and(|limit| limit < f64::from(count) + spare) {
+            let limit = show(limit.unwrap_or_default(), Unit::Count);
+            return Err(ArmError::Skipped(format!("{name} is {limit}")));
+        }
+    }
+    Ok(())
 }
 
 /// CPU time that this process has used, in nanoseconds, over all its kernel threads.
@@ -87,15 +182,14 @@ pub(crate) fn pin_to_one_cpu() -> Result<(), ArmError> {
 
 /// Skips the arm unless `bytes` are at most three quarters of the memory that is free now.
 pub(crate) fn require_memory(bytes: f64) -> Result<(), ArmError> {
-    let free = crate::machine::memory_available();
+    let free = machine::memory_available();
     if bytes <= free * 0.75 {
         return Ok(());
     }
-    let show = |bytes| crate::units::show(bytes, crate::units::Unit::Bytes);
     Err(ArmError::Skipped(format!(
         "needs about {} of memory and may use three quarters of the {} that are free",
-        show(bytes),
-        show(free)
+        show(bytes, Unit::Bytes),
+        show(free, Unit::Bytes)
     )))
 }
 
@@ -116,6 +210,7 @@ mod tests {
     fn this_process_can_read_itself() {
         assert!(memory().unwrap().resident > 0.0);
         switches_of_this_thread().unwrap();
+        assert!(activity_of(std::process::id()).unwrap().switches > 0.0);
         assert!(cpu_time_ns() > 0.0);
     }
 }

@@ -129,6 +129,19 @@ pub fn at_most(s: &Summary, limit: f64) -> Tendency {
     within(s, f64::NEG_INFINITY, limit)
 }
 
+/// Is the middle half of `s` at most `fine`? It is not only when all of it is past `wrong`; between the
+/// two lies what neither the claim nor its contrary explains, such as the effect of other programs.
+#[must_use]
+pub fn at_most_unless_past(s: &Summary, fine: f64, wrong: f64) -> Tendency {
+    if s.q3 <= fine {
+        Tendency::Holds
+    } else if s.q1 > wrong {
+        Tendency::Fails
+    } else {
+        Tendency::Unclear
+    }
+}
+
 /// Is the middle half of `s` at least `limit`?
 #[must_use]
 pub fn at_least(s: &Summary, limit: f64) -> Tendency {
@@ -223,6 +236,22 @@ mod tests {
         assert_eq!(within(&narrow, 1.0, 10.0), Tendency::Holds);
         assert_eq!(within(&wide, 1.0, 10.0), Tendency::Unclear);
         assert_eq!(within(&narrow, 5.0, 10.0), Tendency::Fails);
+    }
+
+    #[test]
+    fn between_fine_and_wrong_nothing_is_decided() {
+        let at = |value: f64| at_most_unless_past(&Summary::of([value; 5]), 25.0, 50.0);
+        assert_eq!(
+            [at(24.0), at(26.0), at(50.0), at(51.0)],
+            [
+                Tendency::Holds,
+                Tendency::Unclear,
+                Tendency::Unclear,
+                Tendency::Fails
+            ]
+        );
+        let none = at_most_unless_past(&Summary::EMPTY, 25.0, 50.0);
+        assert_eq!(none, Tendency::Unclear);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod modules;
 pub mod orderings;
 pub mod ratchet;
 pub mod sizes;
+pub mod symbols;
 pub mod unsafety;
 
 /// One rule.
@@ -28,7 +29,7 @@ pub struct Check {
 }
 
 /// Every rule, in the order they are run and printed.
-pub const ALL: [Check; 9] = [
+pub const ALL: [Check; 10] = [
     Check {
         name: "parse",
         unit: "Rust files",
@@ -48,6 +49,11 @@ pub const ALL: [Check; 9] = [
         name: "bans",
         unit: "paths and macros",
         run: bans::run,
+    },
+    Check {
+        name: "symbols",
+        unit: "libc and std paths",
+        run: symbols::run,
     },
     Check {
         name: "orderings",
@@ -77,10 +83,12 @@ pub const ALL: [Check; 9] = [
 ];
 
 /// Crates that are programs or test aids: they may print, and their atomics are not the runtime's protocol.
-pub const TOOLS: [&str; 5] = [
+pub const TOOLS: [&str; 7] = [
+    "brigade-link",
     "brigade-lab",
     "brigade-cli",
     "brigade-bench",
+    "brigade-ecosystem",
     "brigade-testlibs",
     "xtask",
 ];

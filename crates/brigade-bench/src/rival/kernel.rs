@@ -62,7 +62,7 @@ impl Threads for Kernel {
 /// # Errors
 ///
 /// When the kernel refuses the affinity.
-pub(super) fn pin_to(workers: usize) -> Result<(), String> {
+pub(crate) fn pin_to(workers: usize) -> Result<(), String> {
     // SAFETY: cpu_set_t is a plain bit array, for which all zeroes is the empty set.
     let (mut have, mut want) = unsafe { std::mem::zeroed::<(libc::cpu_set_t, libc::cpu_set_t)>() };
     let size = size_of::<libc::cpu_set_t>();

@@ -9,11 +9,12 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::line::Work;
+use crate::net;
 use crate::sample::Sample;
 
 mod brigade;
 pub(crate) mod go;
-mod kernel;
+pub(crate) mod kernel;
 #[cfg(feature = "rivals")]
 mod may;
 #[cfg(feature = "rivals")]
@@ -71,6 +72,9 @@ impl Rival {
 ///
 /// A sentence saying what the rival could not do.
 pub(crate) fn run(rival: Rival, work: &Work) -> Result<Sample, String> {
+    if let Some(load) = net::Load::of(work.line, work.n) {
+        return net::run(rival, work, load);
+    }
     match rival {
         Rival::Brigade => threads::run::<brigade::Brigade>(work),
         Rival::Kernel => {

@@ -75,6 +75,12 @@ pub(super) fn run<R: Threads>(work: &Work) -> Result<Sample, String> {
         Line::Sleep1m => R::run(workers, move || sleepers::<R>(n))?,
         Line::TickerHogs => ticker::<R>(workers, n, |end| vec![Beside::Compute(end); 8]),
         Line::TickerBlocking => ticker::<R>(workers, n, blockers),
+        Line::Echo100
+        | Line::Echo1000
+        | Line::Echo10000
+        | Line::Http100
+        | Line::Http1000
+        | Line::Accept10000 => Err(format!("{} is about servers", line.name())),
     }
 }
 

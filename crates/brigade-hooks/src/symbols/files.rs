@@ -154,7 +154,11 @@ const _: [Lockf; 2] = [lockf, libc::lockf];
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn lockf(fd: c_int, command: c_int, bytes: off_t) -> c_int {
     // SAFETY: the caller's contract, which is the original's.
-    blocking(|| unsafe { LOCKF.get()(fd, command, bytes) })
+    let pass_on = || unsafe { LOCKF.get()(fd, command, bytes) };
+    if command == libc::F_LOCK {
+        return blocking(pass_on);
+    }
+    pass_on()
 }
 
 type LockfWide = unsafe extern "C" fn(c_int, c_int, off64_t) -> c_int;
@@ -167,7 +171,11 @@ const _: LockfWide = lockf64;
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn lockf64(fd: c_int, command: c_int, bytes: off64_t) -> c_int {
     // SAFETY: the caller's contract, which is the original's.
-    blocking(|| unsafe { LOCKF64.get()(fd, command, bytes) })
+    let pass_on = || unsafe { LOCKF64.get()(fd, command, bytes) };
+    if command == libc::F_LOCK {
+        return blocking(pass_on);
+    }
+    pass_on()
 }
 
 type Sendfile = unsafe extern "C" fn(c_int, c_int, *mut off_t, size_t) -> ssize_t;

@@ -140,7 +140,14 @@ unsafe fn read_vector(
         // SAFETY: the caller's contract.
         return unsafe { read_file(green, fd, parts, count, at) };
     }
-    Operation::new(green, fd, Interest::Read, true).run(|| with(NOWAIT), || with(0))
+    let result = Operation::new(green, fd, Interest::Read, true).run(|| with(NOWAIT), || with(0));
+    if result != -(libc::EOPNOTSUPP as isize) {
+        return result;
+    }
+    // What is known is not of this file: the number was closed where nobody sees it, and is another one's now.
+    fd.learn(fd.facts(), 0, fact::FLOW | fact::STREAM | fact::SOCKET);
+    // SAFETY: the caller's contract; nothing was read.
+    unsafe { read_slow(green, fd, parts, count, at) }
 }
 
 /// A file of which less is known.

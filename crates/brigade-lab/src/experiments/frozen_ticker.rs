@@ -29,7 +29,7 @@ static INFO: Info = Info {
     control: "Green threads under M:1, which share one kernel thread as the tasks of an event loop \
               do; and the ticker without any computation.",
     premise: "The ticker ticked before the computation, and the computation used the CPUs.",
-    next: "lost-updates (what threads that share a counter do to it)",
+    next: "io-bound (threads that wait instead of computing)",
 };
 
 const GAP: &str = "gap";
@@ -53,7 +53,7 @@ const HOGS_PER_CPU: usize = 4;
 
 /// How long the computation lasts.
 fn hogging(scale: Scale) -> Duration {
-    scale.pick(Duration::from_millis(300), Duration::from_secs(3))
+    scale.pick(Duration::from_millis(250), Duration::from_secs(3))
 }
 
 impl Experiment for FrozenTicker {

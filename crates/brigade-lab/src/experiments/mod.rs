@@ -1,7 +1,10 @@
 //! The experiments, in the order of the quick tour.
 
+mod blocking_call;
 mod context_switch;
+mod event_loop_scale;
 mod frozen_ticker;
+mod io_bound;
 mod lost_updates;
 mod models;
 mod spawn_cost;
@@ -17,7 +20,10 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &spawn_cost::SpawnCost,
         &thread_memory::ThreadMemory,
         &models::Models,
+        &blocking_call::BlockingCall,
         &frozen_ticker::FrozenTicker,
+        &io_bound::IoBound,
+        &event_loop_scale::EventLoopScale,
         &lost_updates::LostUpdates,
     ]
 }
@@ -34,6 +40,7 @@ pub fn find(name: &str) -> Option<&'static dyn Experiment> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::net::TcpListener;
 
     use super::*;
     use crate::experiment::{Role, Scale, Show};
@@ -122,9 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn an_arm_that_does_not_exist_is_an_error() {
+    fn an_arm_or_a_role_that_does_not_exist_is_an_error() {
         for experiment in all() {
             assert!(experiment.measure("no-such-arm", Scale::Quick).is_err());
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+            assert!(experiment.serve("no-such-role", listener).is_err());
         }
     }
 }

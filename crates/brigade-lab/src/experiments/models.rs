@@ -32,7 +32,7 @@ static INFO: Info = Info {
     control: "The same tickers with nobody blocking, under M:1 and under M:N.",
     premise: "The call blocked for as long as it should, and tickers without it do not stand \
               still.",
-    next: "frozen-ticker (a thread that computes instead of blocking)",
+    next: "blocking-call (calls that the runtime can see and calls that it cannot)",
 };
 
 const GAP: &str = "gap";
@@ -48,11 +48,11 @@ static METRICS: [Metric; 3] = [
 const TICKERS: usize = 8;
 const PERIOD: Duration = Duration::from_millis(5);
 /// Ticks come before and after the call, so that a gap is seen to begin and to end.
-const MARGIN: Duration = Duration::from_millis(50);
+const MARGIN: Duration = Duration::from_millis(30);
 
 /// How long the call blocks.
 fn block(scale: Scale) -> Duration {
-    scale.pick(Duration::from_millis(150), Duration::from_secs(1))
+    scale.pick(Duration::from_millis(120), Duration::from_secs(1))
 }
 
 const BLOCKED_ARMS: [&str; 4] = ["m1", "one", "mn1", "mn"];

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Scale, unknown_arm};
 use crate::green::{self, Green, Model};
-use crate::machine;
 use crate::probe::{self, Memory};
 use crate::sample::{Sample, Samples};
 use crate::units::{Unit, show};
@@ -198,35 +197,8 @@ fn per_thread(before: Memory, after: Memory, count: u32, alive: u64) -> Sample {
         )
 }
 
-/// Skips the arm if a limit would stop `count` kernel threads, and names the limit.
-fn require_kernel_threads(count: u32) -> Result<(), ArmError> {
-    let spare = 500.0;
-    let limits = [
-        (
-            "the kernel's threads-max",
-            machine::number("/proc/sys/kernel/threads-max").map(|n| n as f64),
-        ),
-        (
-            "the kernel's pid_max",
-            machine::number("/proc/sys/kernel/pid_max").map(|n| n as f64),
-        ),
-        (
-            "the user's process limit (ulimit -u)",
-            machine::limits().tasks.map(|n| n as f64),
-        ),
-        ("the cgroup's pids.max", machine::cgroup_tasks()),
-    ];
-    for (name, limit) in limits {
-        if limit.is_some_and(|limit| limit < f64::from(count) + spare) {
-            let limit = show(limit.unwrap_or_default(), Unit::Count);
-            return Err(ArmError::Skipped(format!("{name} is {limit}")));
-        }
-    }
-    Ok(())
-}
-
 fn kernel_threads(count: u32) -> Result<Sample, ArmError> {
-    require_kernel_threads(count)?;
+    probe::require_kernel_threads(count)?;
     probe::require_memory(f64::from(count) * KERNEL_THREAD)?;
     let roll = Arc::new(Roll::default());
     let before = probe::memory()?;

@@ -15,6 +15,11 @@ const NO_TIME: libc::timespec = libc::timespec {
     tv_nsec: 0,
 };
 
+const NO_TIMEVAL: libc::timeval = libc::timeval {
+    tv_sec: 0,
+    tv_usec: 0,
+};
+
 // Names that the `libc` crate lacks; only their addresses are taken.
 unsafe extern "C" {
     fn __poll_chk();
@@ -38,6 +43,12 @@ unsafe extern "C" {
 
 /// All hooked functions.
 pub(super) static CALLS: [Call; 85] = [
+    silent("__poll_chk", __poll_chk as *const ()),
+    silent("__ppoll_chk", __ppoll_chk as *const ()),
+    silent("__pread64_chk", __pread64_chk as *const ()),
+    silent("__read_chk", __read_chk as *const ()),
+    silent("__recv_chk", __recv_chk as *const ()),
+    silent("__recvfrom_chk", __recvfrom_chk as *const ()),
     call(
         "accept",
         libc::accept as *const (),
@@ -52,6 +63,14 @@ pub(super) static CALLS: [Call; 85] = [
         // SAFETY: descriptor -1 is never open, and no memory is passed.
         || unsafe {
             libc::accept4(-1, null_mut(), null_mut(), 0);
+        },
+    ),
+    call(
+        "clock_nanosleep",
+        libc::clock_nanosleep as *const (),
+        // SAFETY: there is no such clock, so nothing is read or written.
+        || unsafe {
+            libc::clock_nanosleep(-99, 0, null(), null_mut());
         },
     ),
     call(
@@ -70,12 +89,21 @@ pub(super) static CALLS: [Call; 85] = [
             libc::close_range(1, 0, 0);
         },
     ),
+    silent("closefrom", closefrom as *const ()),
     call(
         "connect",
         libc::connect as *const (),
         // SAFETY: descriptor -1 is never open, and no memory is passed.
         || unsafe {
             libc::connect(-1, null(), 0);
+        },
+    ),
+    call(
+        "copy_file_range",
+        libc::copy_file_range as *const (),
+        // SAFETY: descriptor -1 is never open, and no memory is passed.
+        || unsafe {
+            libc::copy_file_range(-1, null_mut(), -1, null_mut(), 0, 0);
         },
     ),
     call(
@@ -99,7 +127,7 @@ pub(super) static CALLS: [Call; 85] = [
         libc::dup3 as *const (),
         // SAFETY: descriptor -1 is never open, and no memory is passed.
         || unsafe {
-            libc::dup3(-1, -2, 0);
+            libc::dup3(-1, -1, 0);
         },
     ),
     call(
@@ -110,6 +138,7 @@ pub(super) static CALLS: [Call; 85] = [
             libc::epoll_pwait(-1, null_mut(), 1, 0, null());
         },
     ),
+    silent("epoll_pwait2", epoll_pwait2 as *const ()),
     call(
         "epoll_wait",
         libc::epoll_wait as *const (),
@@ -126,12 +155,59 @@ pub(super) static CALLS: [Call; 85] = [
             libc::fcntl(-1, libc::F_GETFD);
         },
     ),
+    silent("fcntl64", fcntl64 as *const ()),
+    call(
+        "fdatasync",
+        libc::fdatasync as *const (),
+        // SAFETY: descriptor -1 is never open, and no memory is passed.
+        || unsafe {
+            libc::fdatasync(-1);
+        },
+    ),
     call(
         "fdopen",
         libc::fdopen as *const (),
-        // SAFETY: descriptor -1 is never open; the mode is a C string.
+        // SAFETY: descriptor -1 is never open; the mode is a string.
         || unsafe {
             libc::fdopen(-1, c"r".as_ptr());
+        },
+    ),
+    call(
+        "flock",
+        libc::flock as *const (),
+        // SAFETY: descriptor -1 is never open, and no memory is passed.
+        || unsafe {
+            libc::flock(-1, 0);
+        },
+    ),
+    call(
+        "fsync",
+        libc::fsync as *const (),
+        // SAFETY: descriptor -1 is never open, and no memory is passed.
+        || unsafe {
+            libc::fsync(-1);
+        },
+    ),
+    call(
+        "getaddrinfo",
+        libc::getaddrinfo as *const (),
+        // SAFETY: asking for neither a host nor a service is an error; the result lives as long as the call.
+        || unsafe {
+            libc::getaddrinfo(null(), null(), null(), &mut null_mut());
+        },
+    ),
+    silent("gethostbyaddr", gethostbyaddr as *const ()),
+    silent("gethostbyaddr_r", gethostbyaddr_r as *const ()),
+    silent("gethostbyname", gethostbyname as *const ()),
+    silent("gethostbyname2", gethostbyname2 as *const ()),
+    silent("gethostbyname2_r", gethostbyname2_r as *const ()),
+    silent("gethostbyname_r", gethostbyname_r as *const ()),
+    call(
+        "getnameinfo",
+        libc::getnameinfo as *const (),
+        // SAFETY: an address of no bytes is refused.
+        || unsafe {
+            libc::getnameinfo(null(), 0, null_mut(), 0, null_mut(), 0, 0);
         },
     ),
     call(
@@ -139,9 +215,35 @@ pub(super) static CALLS: [Call; 85] = [
         libc::ioctl as *const (),
         // SAFETY: descriptor -1 is never open, and no memory is passed.
         || unsafe {
-            libc::ioctl(-1, libc::FIONREAD, null_mut::<i32>());
+            libc::ioctl(-1, 0);
         },
     ),
+    call(
+        "lockf",
+        libc::lockf as *const (),
+        // SAFETY: descriptor -1 is never open, and no memory is passed.
+        || unsafe {
+            libc::lockf(-1, libc::F_TEST, 0);
+        },
+    ),
+    silent("lockf64", lockf64 as *const ()),
+    call(
+        "msync",
+        libc::msync as *const (),
+        // SAFETY: an address that is not a page's is refused.
+        || unsafe {
+            libc::msync(dangling_mut::<u32>().cast(), 0, 0);
+        },
+    ),
+    call(
+        "nanosleep",
+        libc::nanosleep as *const (),
+        // SAFETY: the kernel refuses the pointer.
+        || unsafe {
+            libc::nanosleep(null(), null_mut());
+        },
+    ),
+    silent("pclose", libc::pclose as *const ()),
     call(
         "pipe",
         libc::pipe as *const (),
@@ -153,23 +255,25 @@ pub(super) static CALLS: [Call; 85] = [
     call(
         "pipe2",
         libc::pipe2 as *const (),
-        // SAFETY: the kernel refuses the pointer.
+        // SAFETY: the kernel refuses the flags and the pointer.
         || unsafe {
-            libc::pipe2(null_mut(), 0);
+            libc::pipe2(null_mut(), -1);
         },
     ),
     call(
         "poll",
         libc::poll as *const (),
-        // SAFETY: an empty array, and no time to wait.
+        // SAFETY: no descriptors are looked at, for no time.
         || unsafe {
             libc::poll(null_mut(), 0, 0);
         },
     ),
+    silent("posix_spawn", libc::posix_spawn as *const ()),
+    silent("posix_spawnp", libc::posix_spawnp as *const ()),
     call(
         "ppoll",
         libc::ppoll as *const (),
-        // SAFETY: an empty array, and no time to wait.
+        // SAFETY: no descriptors are looked at, for no time.
         || unsafe {
             libc::ppoll(null_mut(), 0, &NO_TIME, null());
         },
@@ -209,7 +313,7 @@ pub(super) static CALLS: [Call; 85] = [
     call(
         "pselect",
         libc::pselect as *const (),
-        // SAFETY: no sets, and no time to wait.
+        // SAFETY: no descriptors are looked at, for no time.
         || unsafe {
             libc::pselect(0, null_mut(), null_mut(), null_mut(), &NO_TIME, null());
         },
@@ -263,11 +367,25 @@ pub(super) static CALLS: [Call; 85] = [
         },
     ),
     call(
+        "sched_yield",
+        libc::sched_yield as *const (),
+        // SAFETY: it has no preconditions.
+        || unsafe {
+            libc::sched_yield();
+        },
+    ),
+    call(
         "select",
         libc::select as *const (),
-        // SAFETY: fewer than no descriptors are refused.
+        // SAFETY: no descriptors are looked at, for no time.
         || unsafe {
-            libc::select(-1, null_mut(), null_mut(), null_mut(), null_mut());
+            libc::select(
+                0,
+                null_mut(),
+                null_mut(),
+                null_mut(),
+                &mut NO_TIMEVAL.clone(),
+            );
         },
     ),
     call(
@@ -276,6 +394,22 @@ pub(super) static CALLS: [Call; 85] = [
         // SAFETY: descriptor -1 is never open, and no memory is passed.
         || unsafe {
             libc::send(-1, null(), 0, 0);
+        },
+    ),
+    call(
+        "sendfile",
+        libc::sendfile as *const (),
+        // SAFETY: descriptor -1 is never open, and no memory is passed.
+        || unsafe {
+            libc::sendfile(-1, -1, null_mut(), 0);
+        },
+    ),
+    call(
+        "sendfile64",
+        libc::sendfile64 as *const (),
+        // SAFETY: descriptor -1 is never open, and no memory is passed.
+        || unsafe {
+            libc::sendfile64(-1, -1, null_mut(), 0);
         },
     ),
     call(
@@ -311,6 +445,14 @@ pub(super) static CALLS: [Call; 85] = [
         },
     ),
     call(
+        "sleep",
+        libc::sleep as *const (),
+        // SAFETY: it has no preconditions.
+        || unsafe {
+            libc::sleep(0);
+        },
+    ),
+    call(
         "socket",
         libc::socket as *const (),
         // SAFETY: there is no such family.
@@ -321,156 +463,9 @@ pub(super) static CALLS: [Call; 85] = [
     call(
         "socketpair",
         libc::socketpair as *const (),
-        // SAFETY: there is no such family.
+        // SAFETY: there is no such family, and the kernel refuses the pointer.
         || unsafe {
             libc::socketpair(-1, 0, 0, null_mut());
-        },
-    ),
-    call(
-        "write",
-        libc::write as *const (),
-        // SAFETY: descriptor -1 is never open, and no memory is passed.
-        || unsafe {
-            libc::write(-1, null(), 0);
-        },
-    ),
-    call(
-        "writev",
-        libc::writev as *const (),
-        // SAFETY: descriptor -1 is never open, and no memory is passed.
-        || unsafe {
-            libc::writev(-1, null(), 0);
-        },
-    ),
-    silent("__poll_chk", __poll_chk as *const ()),
-    silent("__ppoll_chk", __ppoll_chk as *const ()),
-    silent("__pread64_chk", __pread64_chk as *const ()),
-    silent("__read_chk", __read_chk as *const ()),
-    silent("__recv_chk", __recv_chk as *const ()),
-    silent("__recvfrom_chk", __recvfrom_chk as *const ()),
-    silent("closefrom", closefrom as *const ()),
-    silent("epoll_pwait2", epoll_pwait2 as *const ()),
-    silent("fcntl64", fcntl64 as *const ()),
-    call(
-        "clock_nanosleep",
-        libc::clock_nanosleep as *const (),
-        // SAFETY: there is no such clock, so nothing is read or written.
-        || unsafe {
-            libc::clock_nanosleep(-99, 0, null(), null_mut());
-        },
-    ),
-    call(
-        "copy_file_range",
-        libc::copy_file_range as *const (),
-        // SAFETY: descriptor -1 is never open, and no memory is passed.
-        || unsafe {
-            libc::copy_file_range(-1, null_mut(), -1, null_mut(), 0, 0);
-        },
-    ),
-    call(
-        "fdatasync",
-        libc::fdatasync as *const (),
-        // SAFETY: descriptor -1 is never open, and no memory is passed.
-        || unsafe {
-            libc::fdatasync(-1);
-        },
-    ),
-    call(
-        "flock",
-        libc::flock as *const (),
-        // SAFETY: descriptor -1 is never open, and no memory is passed.
-        || unsafe {
-            libc::flock(-1, 0);
-        },
-    ),
-    call(
-        "fsync",
-        libc::fsync as *const (),
-        // SAFETY: descriptor -1 is never open, and no memory is passed.
-        || unsafe {
-            libc::fsync(-1);
-        },
-    ),
-    call(
-        "getaddrinfo",
-        libc::getaddrinfo as *const (),
-        // SAFETY: asking for neither a host nor a service is an error; the result lives as long as the call.
-        || unsafe {
-            libc::getaddrinfo(null(), null(), null(), &mut null_mut());
-        },
-    ),
-    silent("gethostbyaddr", gethostbyaddr as *const ()),
-    silent("gethostbyaddr_r", gethostbyaddr_r as *const ()),
-    silent("gethostbyname", gethostbyname as *const ()),
-    silent("gethostbyname2", gethostbyname2 as *const ()),
-    silent("gethostbyname2_r", gethostbyname2_r as *const ()),
-    silent("gethostbyname_r", gethostbyname_r as *const ()),
-    call(
-        "getnameinfo",
-        libc::getnameinfo as *const (),
-        // SAFETY: an address of no bytes is refused.
-        || unsafe {
-            libc::getnameinfo(null(), 0, null_mut(), 0, null_mut(), 0, 0);
-        },
-    ),
-    call(
-        "lockf",
-        libc::lockf as *const (),
-        // SAFETY: descriptor -1 is never open, and no memory is passed.
-        || unsafe {
-            libc::lockf(-1, libc::F_TEST, 0);
-        },
-    ),
-    silent("lockf64", lockf64 as *const ()),
-    call(
-        "msync",
-        libc::msync as *const (),
-        // SAFETY: an address that is not a page's is refused.
-        || unsafe {
-            libc::msync(dangling_mut::<u32>().cast(), 0, 0);
-        },
-    ),
-    call(
-        "nanosleep",
-        libc::nanosleep as *const (),
-        // SAFETY: the kernel refuses the pointer.
-        || unsafe {
-            libc::nanosleep(null(), null_mut());
-        },
-    ),
-    silent("pclose", libc::pclose as *const ()),
-    silent("posix_spawn", libc::posix_spawn as *const ()),
-    silent("posix_spawnp", libc::posix_spawnp as *const ()),
-    call(
-        "sched_yield",
-        libc::sched_yield as *const (),
-        // SAFETY: it has no preconditions.
-        || unsafe {
-            libc::sched_yield();
-        },
-    ),
-    call(
-        "sendfile",
-        libc::sendfile as *const (),
-        // SAFETY: descriptor -1 is never open, and no memory is passed.
-        || unsafe {
-            libc::sendfile(-1, -1, null_mut(), 0);
-        },
-    ),
-    call(
-        "sendfile64",
-        libc::sendfile64 as *const (),
-        // SAFETY: descriptor -1 is never open, and no memory is passed.
-        || unsafe {
-            libc::sendfile64(-1, -1, null_mut(), 0);
-        },
-    ),
-    call(
-        "sleep",
-        libc::sleep as *const (),
-        // SAFETY: it has no preconditions.
-        || unsafe {
-            libc::sleep(0);
         },
     ),
     call(
@@ -555,6 +550,22 @@ pub(super) static CALLS: [Call; 85] = [
         // SAFETY: there is no such process, and nothing is written.
         || unsafe {
             libc::waitpid(NOBODY, null_mut(), libc::WNOHANG);
+        },
+    ),
+    call(
+        "write",
+        libc::write as *const (),
+        // SAFETY: descriptor -1 is never open, and no memory is passed.
+        || unsafe {
+            libc::write(-1, null(), 0);
+        },
+    ),
+    call(
+        "writev",
+        libc::writev as *const (),
+        // SAFETY: descriptor -1 is never open, and no memory is passed.
+        || unsafe {
+            libc::writev(-1, null(), 0);
         },
     ),
 ];

@@ -3,10 +3,10 @@
 //! The test function is entered twice. In the parent, [`run`] starts the child and returns how it ended. In the
 //! child, [`run`] calls the body and ends the process with success when the body returns.
 
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 
 /// Names the test whose body this process is to run.
@@ -82,6 +82,38 @@ pub(crate) fn run(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) -
 
 /// As [`run`], but a hang is one more way to end.
 pub(crate) fn run_or_hang(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) -> Ended {
+    let mut command = command_unless_child(test, body);
+    command.envs(variables.iter().copied());
+    wait(command)
+}
+
+/// A child that the parent talks to while it runs; killed when it goes out of scope.
+pub(crate) struct Running {
+    pub(crate) process: Child,
+    pub(crate) output: BufReader<ChildStdout>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// As [`run`], but returns while the child runs. What it says on standard error is shown.
+pub(crate) fn start(test: &str, body: impl FnOnce()) -> Running {
+    let mut process = command_unless_child(test, body)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a child process can be started");
+    let output = BufReader::new(process.stdout.take().expect("stdout is piped"));
+    Running { process, output }
+}
+
+/// In the child: runs the body and ends the process. In the parent: the command that starts the child.
+fn command_unless_child(test: &str, body: impl FnOnce()) -> Command {
     if std::env::var(ROLE).is_ok_and(|role| role == test) {
         body();
         let _ = std::io::Write::flush(&mut std::io::stdout());
@@ -93,9 +125,8 @@ pub(crate) fn run_or_hang(test: &str, variables: &[(&str, &str)], body: impl FnO
     let mut command = Command::new(std::env::current_exe().expect("the path of this test binary"));
     command
         .args([test, "--exact", "--nocapture", "--include-ignored"])
-        .env(ROLE, test)
-        .envs(variables.iter().copied());
-    wait(command)
+        .env(ROLE, test);
+    command
 }
 
 /// Runs any command with the same time limit and the same report.

@@ -17,6 +17,7 @@ pub(crate) mod child;
 pub(crate) mod library;
 pub(crate) mod memory;
 pub(crate) mod mixed;
+pub(crate) mod net;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
