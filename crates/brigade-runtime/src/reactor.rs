@@ -61,6 +61,8 @@ unsafe impl Send for Known {}
 pub(crate) struct Reactor {
     /// 0 until it is open; then the number by which entries know it.
     id: AtomicU32,
+    /// The process it was opened in: forks since the first one.
+    generation: AtomicU32,
     epoll: AtomicI32,
     event: AtomicI32,
     opening: Lock<()>,
@@ -88,6 +90,7 @@ impl Reactor {
     pub(crate) const fn new() -> Reactor {
         Reactor {
             id: AtomicU32::new(0),
+            generation: AtomicU32::new(0),
             epoll: AtomicI32::new(-1),
             event: AtomicI32::new(-1),
             opening: Lock::new(()),
@@ -115,7 +118,7 @@ impl Reactor {
 
     #[cold]
     fn open(&self) -> Result<u32, c_int> {
-        let _one = self.opening.lock();
+        let opening = self.opening.lock();
         if self.is_open() {
             return Ok(self.id());
         }
@@ -136,8 +139,9 @@ impl Reactor {
                 return Err(error);
             }
         };
-        own(epoll);
-        own(event);
+        // ORDER: Relaxed: as for `epoll` below; the count changes only in a child.
+        self.generation
+            .store(brigade_context::fork_generation(), Ordering::Relaxed);
         // ORDER: Relaxed: published by the store of `id` below.
         self.epoll.store(epoll, Ordering::Relaxed);
         // ORDER: Relaxed: as above.
@@ -154,6 +158,10 @@ impl Reactor {
         drop(known);
         // ORDER: Release: pairs with the Acquire in `id`.
         self.id.store(id, Ordering::Release);
+        // After the lock: it is taken under the locks of other entries.
+        drop(opening);
+        own(epoll);
+        own(event);
         Ok(id)
     }
 
@@ -252,16 +260,10 @@ impl Reactor {
     /// runtimes) registers them anew.
     pub(crate) fn close(&self) -> List<Task> {
         let mut ready = List::new();
-        {
-            let me = ptr::from_ref(self);
-            let mut known = KNOWN.lock();
-            for place in known.iter_mut() {
-                if place.as_ref().is_some_and(|other| ptr::eq(other.0, me)) {
-                    *place = None;
-                }
-            }
-        }
-        if self.id() == 0 {
+        // ORDER: Relaxed: see `open`.
+        let generation = self.generation.load(Ordering::Relaxed);
+        if self.id() == 0 || generation != brigade_context::fork_generation() {
+            // In the child of a fork the parent's carriers, one of which may have been polling, do not exist.
             return ready;
         }
         // The carrier that polls has been told to stop; nobody polls after this.
@@ -276,6 +278,13 @@ impl Reactor {
             let number = place.swap(-1, Ordering::AcqRel);
             disown(number);
             let _ = call(libc::SYS_close, [number as usize, 0, 0, 0, 0, 0]);
+        }
+        // Last: until now `dup2` may have asked us to move.
+        let me = ptr::from_ref(self);
+        for place in KNOWN.lock().iter_mut() {
+            if place.as_ref().is_some_and(|other| ptr::eq(other.0, me)) {
+                *place = None;
+            }
         }
         ready
     }

@@ -430,6 +430,12 @@ fn highest_open() -> c_uint {
 /// As in libc.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    const UNSHARE: c_int = 2;
+    if flags & UNSHARE != 0 && Green::current().is_some() {
+        // It would give the kernel thread, not the green thread, a table of its own.
+        set_errno(libc::EINVAL);
+        return -1;
+    }
     if flags != 0 || first > last {
         // SAFETY: the caller's contract. The flags close nothing now, or not for this thread.
         return unsafe { CLOSE_RANGE.get()(first, last, flags) };

@@ -458,6 +458,10 @@ pub(super) unsafe fn transmit(
     let Some(fd) = fd else {
         return attempt(0, 0);
     };
+    if flags & libc::MSG_FASTOPEN != 0 && !wait::is_nonblocking(fd) {
+        // It connects as well, which the attempt would leave in progress.
+        return blocking(|| attempt(0, 0));
+    }
     if fd.facts().has(fact::STREAM) {
         return send_all(green, fd, length, attempt);
     }

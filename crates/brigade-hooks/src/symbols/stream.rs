@@ -369,7 +369,7 @@ fn send_parts(fd: c_int, parts: &[iovec], flags: c_int) -> isize {
     }
 }
 
-/// A file that cannot say whether a write would block: `poll` says so for a page.
+/// A file that cannot say whether a write would block: `poll` says so, for a FIFO only for a page.
 ///
 /// # Safety
 /// As [`write_vector`].
@@ -381,7 +381,7 @@ unsafe fn write_polled(green: Green, fd: Fd, parts: *const iovec, count: c_int) 
         return whole();
     }
     let page = || Operation::new(green, fd, Interest::Write, false);
-    if count != 1 {
+    if count != 1 || !is_fifo(fd.number()) {
         return page().run_polled(whole);
     }
     // SAFETY: the caller's contract; a part that is not there makes the call below fail as libc's would.
@@ -405,6 +405,15 @@ unsafe fn write_polled(green: Green, fd: Fd, parts: *const iovec, count: c_int) 
             return done as isize;
         }
     }
+}
+
+fn is_fifo(fd: c_int) -> bool {
+    // SAFETY: zeros are a valid place-holder.
+    let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+    let place = &raw mut stat as usize;
+    // SAFETY: the place is as large as the kernel's structure.
+    let result = unsafe { call(libc::SYS_fstat, [fd as usize, place, 0, 0, 0, 0]) };
+    result == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFIFO
 }
 
 /// Whether the number no longer names the socket that it was known for: it was closed unseen (inside libc, or by a raw
