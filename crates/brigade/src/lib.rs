@@ -23,9 +23,11 @@
 //! # What blocks what
 //!
 //! The functions of [`thread`] block the calling green thread only; on an ordinary kernel thread they block that
-//! one. Anything else that blocks (a system call, a lock of std under contention) blocks the kernel thread that
-//! carries the green thread; then the processor is handed on after about a millisecond, or at once if the call
-//! is wrapped in [`blocking`].
+//! one. So do the blocking functions of std (`std::net`, `std::sync`, `std::thread::sleep`, pipes, child processes)
+//! and of everything else that blocks through libc: a program that links this crate defines those functions itself
+//! ([`hooks`]). What blocks without them (a system call made by inline assembly, a wait inside libc, a disk) blocks the
+//! kernel thread that carries the green thread; then the processor is handed on after about a millisecond, or at
+//! once if the call is wrapped in [`blocking`].
 
 pub mod alloc;
 #[doc(hidden)]
@@ -40,6 +42,10 @@ mod compile_fail;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+/// The example of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/blocking.md")]
+struct Guide;
 
 pub use brigade_macros::main;
 
