@@ -259,3 +259,61 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
         value => Ok(value),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// A server of one connection that answers each 64 bytes as `answer` does; ends when that returns false.
+    fn serve(answer: impl Fn(&mut TcpStream, &[u8; 64]) -> bool + Send + 'static) -> Client {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut message = [0; 64];
+            while stream.read_exact(&mut message).is_ok() && answer(&mut stream, &message) {}
+        });
+        Client::new(port, Protocol::Echo, 1).unwrap()
+    }
+
+    #[test]
+    fn every_right_answer_is_counted_also_in_pieces() {
+        let mut client = serve(|stream, message| {
+            stream.write_all(&message[..10]).unwrap();
+            std::thread::yield_now();
+            stream.write_all(&message[10..]).is_ok()
+        });
+        client.open(1).unwrap();
+        client.request(0).unwrap();
+        assert_eq!(client.answered(50).unwrap().len(), 50);
+    }
+
+    #[test]
+    fn a_wrong_byte_is_an_error() {
+        let mut client = serve(|stream, message| {
+            let mut wrong = *message;
+            wrong[40] ^= 1;
+            stream.write_all(&wrong).is_ok()
+        });
+        assert!(client.open(1).unwrap_err().contains("echoed"));
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_request_is_an_error() {
+        let first = std::sync::Mutex::new(None);
+        let mut client = serve(move |stream, message| {
+            let first = *first.lock().unwrap().get_or_insert(*message);
+            stream.write_all(&first).is_ok()
+        });
+        client.open(1).unwrap();
+        client.request(0).unwrap();
+        assert!(client.answered(1).unwrap_err().contains("echoed"));
+    }
+
+    #[test]
+    fn a_connection_that_ends_is_an_error() {
+        let mut client = serve(|_, _| false);
+        assert!(client.open(1).unwrap_err().contains("connection 0"));
+    }
+}

@@ -49,7 +49,8 @@ impl Load {
         match line {
             Line::Echo100 => load(Protocol::Echo, 100, 100),
             Line::Echo1000 => load(Protocol::Echo, 1_000, 1_000),
-            Line::Echo10000 => load(Protocol::Echo, 10_000, 100),
+            // A quick run opens no more than it uses.
+            Line::Echo10000 => load(Protocol::Echo, n.min(10_000) as usize, 100),
             Line::Http100 => load(Protocol::Http, 100, 100),
             Line::Http1000 => load(Protocol::Http, 1_000, 1_000),
             Line::Accept10000 => load(Protocol::Byte, n as usize, 0),
