@@ -53,6 +53,7 @@ const EMPTY: u32 = 0;
 const ASSIGNED: u32 = 1;
 const DETACHED: u32 = 2;
 const STOP: u32 = 3;
+const DISMISSED: u32 = 4;
 /// With a message or without: the carrier waits in the reactor.
 const IN_REACTOR: u32 = 8;
 
@@ -63,6 +64,8 @@ pub(crate) enum Woken {
     Assigned,
     /// Its processor went to somebody else and it is in the spare list.
     Detached,
+    /// Its processor went to somebody else, and there is no place in the spare list.
+    Dismissed,
     /// The deadline passed.
     TimedOut,
     /// The runtime stops.
@@ -193,6 +196,11 @@ impl Carrier {
         self.leave(DETACHED);
     }
 
+    /// Tells a sleeping carrier that its processor is gone and that it is not needed as a spare.
+    pub(crate) fn dismiss(&self) {
+        self.signal(DISMISSED);
+    }
+
     /// Tells the carrier that the runtime stops.
     pub(crate) fn signal_stop(&self) {
         self.signal(STOP);
@@ -236,6 +244,7 @@ impl Carrier {
             EMPTY => Woken::Events,
             ASSIGNED => Woken::Assigned,
             DETACHED => Woken::Detached,
+            DISMISSED => Woken::Dismissed,
             _ => Woken::Stop,
         }
     }
@@ -248,6 +257,7 @@ impl Carrier {
                 EMPTY => {}
                 ASSIGNED => return Woken::Assigned,
                 DETACHED => return Woken::Detached,
+                DISMISSED => return Woken::Dismissed,
                 _ => return Woken::Stop,
             }
             if deadline_ns != crate::prim::NEVER && now_ns() >= deadline_ns {

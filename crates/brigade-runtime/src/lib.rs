@@ -6,7 +6,7 @@
 //!
 //! The modules have an order, which a test enforces; each may use only those before it:
 //!
-//! `prim < queue < park_word < handoff < idle < task < timer < fd < reactor < processor < carrier < shared < launch < sched < monitor
+//! `prim < queue < park_word < handoff < idle < task < timer < fd < reactor < processor < carrier < shared < launch < wake < sched < monitor
 //! < current < green < io < thread < spawn < runtime`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
@@ -51,6 +51,8 @@ mod task;
 mod thread;
 #[cfg(not(loom))]
 mod timer;
+#[cfg(not(loom))]
+mod wake;
 
 #[cfg(not(loom))]
 pub use brigade_event::{Metrics, WaitReason};

@@ -116,6 +116,11 @@ impl Reactor {
         self.epoll.load(Ordering::Acquire)
     }
 
+    /// Opens it before anything waits, for a runtime that could not go on without. A failure is not one yet.
+    pub(crate) fn open_early(&self) {
+        let _later = self.open();
+    }
+
     #[cold]
     fn open(&self) -> Result<u32, c_int> {
         let opening = self.opening.lock();

@@ -76,6 +76,10 @@ impl RuntimeConfig {
         let handle = RuntimeHandle { shared };
         if config.model != Model::OneToOne {
             prepare_process()?;
+            if config.model == Model::ManyToOne {
+                // A wait without it would block the only kernel thread.
+                handle.shared.reactor.open_early();
+            }
             if let Err(error) = handle.start(config.model) {
                 handle.close();
                 let text =
@@ -122,6 +126,7 @@ impl RuntimeConfig {
             class,
             explicit_stack: self.stack_size,
             max_carriers: self.max_carriers,
+            carrier_main: sched::carrier_main,
             migrate: self.migrate_on_yield && workers > 1,
         })
     }

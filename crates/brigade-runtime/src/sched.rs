@@ -40,25 +40,26 @@ use brigade_context::prim::sys;
 use crate::carrier::{Action, Carrier, Woken};
 use crate::launch;
 use crate::prim::{NEVER, Ordering, fence_light, now_ns, spin_loop};
-use crate::processor::{CREDIT_BATCH, Processor, SLOT_BATCH, SLOT_CACHE};
+use crate::processor::{CREDIT_BATCH, SLOT_BATCH, SLOT_CACHE};
 use crate::queue::List;
 use crate::reactor::Until;
 use crate::shared::{CarrierPtr, Model, Shared};
 use crate::task::{Task, TaskRef};
+pub(crate) use crate::wake::{Proc, poke, start_carrier, take_idle, wake_for_work};
 
 /// Every how many dispatches the scheduler looks at timers and the global queue.
 const PERIOD: u32 = 32;
 /// How long a carrier searches before it sleeps.
 const SEARCH_NS: u64 = 30_000;
+/// The same where threads wait for descriptors: most work comes from there then, and who sleeps in the reactor gets it
+/// at once (`brigade-bench -l echo-100`).
+const SEARCH_BESIDE_REACTOR_NS: u64 = 3_000;
 /// Spin-loop hints between two looks of a searcher, at most: a few microseconds.
 const SEARCH_PAUSES_MAX: u32 = 128;
 /// A processor that has not dispatched for so long may lose its `run_next`.
 const HOT_NS: u64 = 5_000;
 /// Timers fired at a time.
 const FIRE_BATCH: usize = 128;
-
-/// The processor type of this runtime.
-pub(crate) type Proc = Processor<Carrier>;
 
 /// The carrier this code runs on, or null on an ordinary kernel thread.
 #[inline(always)]
@@ -319,13 +320,6 @@ fn mail_away(shared: &Shared, from: usize, task: *mut Task) {
     poke(shared, to);
 }
 
-/// Wakes the carrier of `processor` if the processor is idle.
-pub(crate) fn poke(shared: &Shared, processor: &Proc) {
-    if !processor.is_running() && shared.idle.remove_where(|p| p == processor.index).is_some() {
-        resume_processor(shared, processor, false);
-    }
-}
-
 /// Retires a thread whose last switch is behind it.
 #[inline(always)]
 unsafe fn finish_exit(carrier: &Carrier, task: *mut Task) {
@@ -372,7 +366,7 @@ fn finish_exit_slow(shared: &Shared, processor: Option<&Proc>, slot: Slot, clean
 }
 
 /// A carrier's kernel thread.
-extern "C" fn carrier_main(argument: *mut c_void) -> *mut c_void {
+pub(crate) extern "C" fn carrier_main(argument: *mut c_void) -> *mut c_void {
     // SAFETY: `launch::start` passed the argument to this kernel thread, and the record has a processor; what
     // runs in between leaves the carrier without one.
     unsafe {
@@ -649,13 +643,18 @@ struct Watch {
 
 /// Looks for work at the others for [`SEARCH_NS`].
 fn search(shared: &Shared, p: &Proc) -> *mut Task {
+    let limit_ns = if shared.reactor.is_open() {
+        SEARCH_BESIDE_REACTOR_NS
+    } else {
+        SEARCH_NS
+    };
     let start_ns = now_ns();
     let mut watch = None;
     let mut pauses = 8;
     loop {
         let now = now_ns();
         let task = search_once(shared, p, now, &mut watch);
-        let timed_out = now.saturating_sub(start_ns) > SEARCH_NS;
+        let timed_out = now.saturating_sub(start_ns) > limit_ns;
         if !task.is_null() || timed_out || shared.is_stopped() {
             return task;
         }
@@ -773,11 +772,12 @@ fn go_idle(carrier: &Carrier, shared: &Shared, p: &Proc) {
             }
             // Somebody has taken the processor and will say so.
             Woken::TimedOut => deadline_ns = NEVER,
-            Woken::Events | Woken::Detached | Woken::Stop => {}
+            Woken::Events | Woken::Detached | Woken::Dismissed | Woken::Stop => {}
         }
         // SAFETY: a non-null processor lives as long as the runtime.
         let held = unsafe { carrier.processor.get().as_ref() };
-        let leaves = held.is_some() || woken == Woken::Detached || shared.is_stopped();
+        let lost = matches!(woken, Woken::Detached | Woken::Dismissed);
+        let leaves = held.is_some() || lost || shared.is_stopped();
         if leaves && polls {
             shared.leave_reactor(held.is_some());
         }
@@ -866,75 +866,6 @@ fn wait_spare(carrier: &Carrier, shared: &Shared) {
         if carrier.sleep(NEVER) == Woken::Assigned {
             return adopt_assigned(carrier);
         }
-    }
-}
-
-/// Takes an idle processor; the carrier that slept for it becomes a spare.
-pub(crate) fn take_idle(shared: &Shared) -> Option<&Proc> {
-    let p = &shared.processors[shared.idle.pop()?];
-    p.set_running(true);
-    let owner = p.owner();
-    // SAFETY: carrier records live as long as the runtime.
-    if let Some(carrier) = unsafe { owner.as_ref() } {
-        p.set_owner(ptr::null_mut());
-        carrier.detach();
-        shared.spares.lock().push(CarrierPtr(owner));
-    }
-    Some(p)
-}
-
-/// By who has made work visible: wakes an idle processor unless somebody searches already.
-#[inline(always)]
-pub(crate) fn wake_for_work(shared: &Shared) {
-    if shared.idle.claim_search() {
-        wake_claimed(shared);
-    }
-    shared.rouse_monitor();
-}
-
-#[cold]
-#[inline(never)]
-fn wake_claimed(shared: &Shared) {
-    loop {
-        if let Some(index) = shared.idle.pop() {
-            return resume_processor(shared, &shared.processors[index], true);
-        }
-        // Nobody to wake. Who pushed meanwhile saw a searcher and relied on it; look for them.
-        shared.idle.end_search();
-        if !shared.has_visible_work() || !shared.idle.claim_search() {
-            return;
-        }
-    }
-}
-
-/// Sets a processor that was taken out of the idle set going again.
-fn resume_processor(shared: &Shared, p: &Proc, searching: bool) {
-    p.set_running(true);
-    // SAFETY: carrier records live as long as the runtime.
-    match unsafe { p.owner().as_ref() } {
-        Some(carrier) => carrier.assign(p, searching),
-        None => start_carrier(shared, p, searching),
-    }
-}
-
-/// Gives a processor that is nobody's to a spare carrier or a new one. If the machine allows no more kernel
-/// threads the processor becomes idle without a carrier; the next carrier that comes adrift takes it.
-pub(crate) fn start_carrier(shared: &Shared, p: &Proc, searching: bool) {
-    let spare = shared.spares.lock().pop();
-    if let Some(spare) = spare {
-        p.set_owner(spare.0);
-        // SAFETY: carrier records live as long as the runtime.
-        unsafe { (*spare.0).assign(p, searching) };
-        return;
-    }
-    if crate::launch::start(shared, p, searching, carrier_main).is_ok() {
-        return;
-    }
-    p.set_owner(ptr::null_mut());
-    p.set_running(false);
-    shared.idle.insert(p.index);
-    if searching {
-        shared.idle.end_search();
     }
 }
 

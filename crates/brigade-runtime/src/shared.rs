@@ -11,6 +11,7 @@
 //!
 //! `idle` < `spares` < `registry`; `global`, mail and timer locks are leaves. No lock is held over a switch.
 
+use std::ffi::c_void;
 use std::sync::Arc;
 
 use brigade_context::{SizeClass, fork_generation};
@@ -40,6 +41,9 @@ pub enum Model {
     OneToOne,
 }
 
+/// The function of a carrier's kernel thread.
+pub(crate) type CarrierMain = extern "C" fn(*mut c_void) -> *mut c_void;
+
 /// A raw carrier pointer in a list.
 pub(crate) struct CarrierPtr(pub(crate) *mut Carrier);
 // SAFETY: carriers are shared records; the pointer is valid while the carrier is registered.
@@ -56,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) class: SizeClass,
     pub(crate) explicit_stack: Option<usize>,
     pub(crate) max_carriers: usize,
+    /// What a new carrier's kernel thread runs.
+    pub(crate) carrier_main: CarrierMain,
     pub(crate) migrate: bool,
     pub(crate) generation: u32,
     /// The runtime itself, as the `Arc` knows it.
@@ -82,6 +88,7 @@ pub(crate) struct Config {
     pub(crate) class: SizeClass,
     pub(crate) explicit_stack: Option<usize>,
     pub(crate) max_carriers: usize,
+    pub(crate) carrier_main: CarrierMain,
     pub(crate) migrate: bool,
 }
 
@@ -97,6 +104,7 @@ impl Shared {
             class: config.class,
             explicit_stack: config.explicit_stack,
             max_carriers: config.max_carriers,
+            carrier_main: config.carrier_main,
             migrate: config.migrate,
             generation: fork_generation(),
             home: AtomicPtr::new(std::ptr::null_mut()),

@@ -8,7 +8,9 @@
 //! onto one moves it first.
 
 use brigade_runtime::descriptors::{Fd, Interest, closing, fact, opened, replacing, shared};
-use brigade_runtime::park::{Green, blocking};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use brigade_runtime::park::{self, Green, blocking};
 use libc::{c_char, c_int, c_uint, c_ulong, c_void, sockaddr, socklen_t};
 
 use super::errno::{from_kernel, set_errno};
@@ -256,13 +258,49 @@ pub(crate) unsafe extern "C" fn accept(
     fd
 }
 
+/// Whether a descriptor could be had at this moment.
+fn has_number(any: c_int) -> bool {
+    let duplicate = libc::F_DUPFD_CLOEXEC as usize;
+    // SAFETY: duplicates a descriptor, or fails; what it made is closed, and was known to nobody.
+    unsafe {
+        let made = call(libc::SYS_fcntl, [any as usize, duplicate, 0, 0, 0, 0]);
+        if made < 0 {
+            return false;
+        }
+        call(libc::SYS_close, [made as usize, 0, 0, 0, 0, 0]);
+    }
+    true
+}
+
 /// Whether connections can be waited for.
 fn is_listening(fd: c_int) -> bool {
     option_of(fd, libc::SO_ACCEPTCONN) != 0
 }
 
+/// Which listeners somebody is accepting from at this moment, by their numbers modulo the length.
+static ACCEPTING: [AtomicBool; 64] = [const { AtomicBool::new(false) }; 64];
+
+/// Does `look_and_accept` while no other green thread does so at the same listener: of two that saw one connection,
+/// the second would block. Gives up waiting when the other one is stuck, because another process was faster there.
+fn accept_in_turn(listener: c_int, look_and_accept: impl Fn() -> isize) -> isize {
+    const PATIENCE: u32 = 64;
+    let turn = &ACCEPTING[listener as usize % ACCEPTING.len()];
+    for _ in 0..PATIENCE {
+        // ORDER: Acquire: pairs with the Release below; what the other one accepted is gone from the kernel's queue.
+        if !turn.swap(true, Ordering::Acquire) {
+            let result = look_and_accept();
+            // ORDER: Release: pairs with the Acquire above.
+            turn.store(false, Ordering::Release);
+            return result;
+        }
+        park::yield_now();
+    }
+    look_and_accept()
+}
+
 /// The kernel has no way to accept without blocking but the descriptor's own flag; so it is asked first whether
-/// somebody is there. If another thread is faster, this one blocks in the kernel and its processor is handed on.
+/// somebody is there. If another process or a kernel thread is faster, this thread blocks in the kernel and its
+/// processor is handed on.
 ///
 /// # Safety
 /// As in libc.
@@ -294,9 +332,12 @@ pub(crate) unsafe extern "C" fn accept4(
         )
     };
     let is_valid = flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) == 0;
-    let attempt = || match poll_now(listener, libc::POLLIN) {
-        0 if is_valid && is_listening(listener) => AGAIN,
-        _ => operation(),
+    let attempt = || {
+        accept_in_turn(listener, || match poll_now(listener, libc::POLLIN) {
+            // The kernel takes a number before it waits.
+            0 if is_valid && is_listening(listener) && has_number(listener) => AGAIN,
+            _ => operation(),
+        })
     };
     let facts = Fd::get(listener).map(Fd::facts);
     let result = match Fd::get(listener).zip(facts) {
