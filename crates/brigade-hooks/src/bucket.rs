@@ -54,7 +54,7 @@ pub(crate) trait Sleep: Copy {
 }
 
 /// A waiting thread; see the module.
-pub(crate) struct Waiter<S> {
+struct Waiter<S> {
     address: usize,
     bits: u32,
     sleeper: S,
@@ -64,9 +64,20 @@ pub(crate) struct Waiter<S> {
     next: Cell<*const Waiter<S>>,
 }
 
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// It did not begin: the word had another value.
+    NotDue,
+    /// By a wake.
+    Woken,
+    /// By itself.
+    TimedOut,
+}
+
 /// What a waiter finds when it looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+enum Seen {
     /// Nobody has woken it.
     Waiting,
     /// It was woken and may return.
@@ -77,7 +88,7 @@ pub(crate) enum Seen {
 
 impl<S> Waiter<S> {
     /// A waiter for a wake of `address` with one of `bits`.
-    pub(crate) fn new(address: usize, bits: u32, sleeper: S) -> Waiter<S> {
+    fn new(address: usize, bits: u32, sleeper: S) -> Waiter<S> {
         Waiter {
             address,
             bits,
@@ -90,7 +101,7 @@ impl<S> Waiter<S> {
 
     /// By the waiter: what has happened to it.
     #[inline]
-    pub(crate) fn look(&self) -> Seen {
+    fn look(&self) -> Seen {
         // ORDER: Acquire: pairs with the Release stores in `take`; what the waker did with the node comes before.
         match self.state.load(Ordering::Acquire) {
             WAITING => Seen::Waiting,
@@ -164,14 +175,43 @@ impl<S: Sleep> Bucket<S> {
         self.waiters.load(Ordering::Relaxed) == 0
     }
 
-    /// By a waiter: enters the list if `is_due` says that the word still has the value to wait for.
+    /// Waits until a wake of `address` with one of `bits`, if `is_due` says that the word has the value to wait for.
     ///
-    /// `is_due` loads the word sequentially consistent.
+    /// `is_due` loads the word sequentially consistent. `park` parks `sleeper`, which is the running thread, until it
+    /// is notified, or its time is up, or for no reason; `is_in_time` says whether it may park on.
+    pub(crate) fn wait(
+        &self,
+        (address, bits, sleeper): (usize, u32, S),
+        is_due: impl FnOnce() -> bool,
+        mut park: impl FnMut(),
+        mut is_in_time: impl FnMut() -> bool,
+    ) -> Waited {
+        let waiter = Waiter::new(address, bits, sleeper);
+        // SAFETY: the node stays here until one of the returns below, which are those of invariant 3.
+        if !unsafe { self.enqueue(&waiter, is_due) } {
+            return Waited::NotDue;
+        }
+        loop {
+            park();
+            match waiter.look() {
+                Seen::Woken => return Waited::Woken,
+                Seen::WokenUnderLock => {
+                    self.leave(&waiter);
+                    return Waited::Woken;
+                }
+                Seen::Waiting if is_in_time() => {}
+                Seen::Waiting if self.leave(&waiter) => return Waited::TimedOut,
+                Seen::Waiting => return Waited::Woken,
+            }
+        }
+    }
+
+    /// By a waiter: enters the list if `is_due` says that the word still has the value to wait for.
     ///
     /// # Safety
     /// The node stays where it is until its thread may return (invariant 3).
     #[inline]
-    pub(crate) unsafe fn enqueue(&self, waiter: &Waiter<S>, is_due: impl FnOnce() -> bool) -> bool {
+    unsafe fn enqueue(&self, waiter: &Waiter<S>, is_due: impl FnOnce() -> bool) -> bool {
         let mut queue = self.queue.lock();
         // ORDER: SeqCst: before the load of the word; its partner is the fence in `is_empty` (invariant 1).
         self.waiters.store(queue.len + 1, Ordering::SeqCst);
@@ -186,7 +226,7 @@ impl<S: Sleep> Bucket<S> {
     }
 
     /// By a waiter that was not woken, or was [`Seen::WokenUnderLock`]: leaves the list. True if it was still in it.
-    pub(crate) fn leave(&self, waiter: &Waiter<S>) -> bool {
+    fn leave(&self, waiter: &Waiter<S>) -> bool {
         let mut queue = self.queue.lock();
         // ORDER: Relaxed: the state of a node changes under the lock that this thread holds.
         let waits = waiter.state.load(Ordering::Relaxed) == WAITING;

@@ -19,16 +19,17 @@
 //! Which symbols there are and whether they are reached in this very program is told by [`Hook`] and [`hooks`].
 //! Elsewhere than on Linux, x86-64 and dynamic glibc there are no green threads, and the crate exports nothing.
 
-#[cfg(any(
-    loom,
-    all(
+// Elsewhere only the protocol is of interest, to the model checker.
+#[cfg_attr(
+    not(all(
         target_arch = "x86_64",
         target_os = "linux",
         target_env = "gnu",
         not(target_feature = "crt-static"),
         not(miri)
-    )
-))]
+    )),
+    allow(dead_code)
+)]
 mod bucket;
 mod prim;
 mod status;
@@ -38,7 +39,8 @@ mod status;
     target_os = "linux",
     target_env = "gnu",
     not(target_feature = "crt-static"),
-    not(miri)
+    not(miri),
+    not(loom)
 ))]
 mod symbols;
 #[cfg(not(all(
@@ -46,9 +48,13 @@ mod symbols;
     target_os = "linux",
     target_env = "gnu",
     not(target_feature = "crt-static"),
-    not(miri)
+    not(miri),
+    not(loom)
 )))]
 #[path = "unsupported.rs"]
 mod symbols;
+
+#[cfg(all(loom, test))]
+mod models;
 
 pub use status::{Hook, hooks};

@@ -83,6 +83,9 @@ pub mod fact {
     pub const FLOW: u32 = 256;
     /// It has a setting for which only the kernel knows when it may go on.
     pub const ODD: u32 = 512;
+    /// The kernel was asked for the flags since the number was made (with `KNOWN`): a crate that makes its own system
+    /// calls may have set `O_NONBLOCK` on what another one made.
+    pub const ASKED: u32 = 1024;
     /// It belongs to a reactor: for everyone else the number is not open.
     pub(crate) const OURS: u32 = 128;
 }
@@ -263,6 +266,21 @@ impl Fd {
                 Err(now) => old = now,
             }
         }
+    }
+
+    /// As [`Fd::learn`], but only if nothing was learnt since `known` was read; whether that was so.
+    #[must_use]
+    pub fn learn_unless_changed(self, known: Facts, set: u32, clear: u32) -> bool {
+        let bits = (known.0 as u32 | set) & !clear;
+        let new = known.0 & !u64::from(u32::MAX) | u64::from(bits);
+        let exchanged = self.entry.state.compare_exchange(
+            known.0,
+            new,
+            // ORDER: AcqRel, Acquire: as in `learn`.
+            Ordering::AcqRel,
+            Ordering::Acquire, // ORDER: as above.
+        );
+        exchanged.is_ok()
     }
 
     /// The noted timeout of a direction, nanoseconds; 0 for none. Valid with `KNOWN` and `TIMEOUTS`.

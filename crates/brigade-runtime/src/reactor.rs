@@ -18,8 +18,10 @@
 //! 2. A reactor's `id` is never used again, so an entry that names another id is not registered here. An entry may be
 //!    registered with another runtime's reactor; that one wakes its waiters, until it goes and orphans them.
 //! 3. Lock order: an entry of the table, `opening`, [`KNOWN`]. The lock of [`KNOWN`] is held over a fork.
-//! 4. Who leaves `polling` either runs on and goes idle later, when it may take it again, or lost its processor to one
-//!    who does. So while all are idle somebody polls.
+//! 4. Who leaves `polling` either runs on and goes idle later, when it may take it again, or has lost its processor.
+//!    Then the one who got it may be asleep already, as all may be when a thread without a processor opens the
+//!    reactor; so both rouse the monitor, which does not sleep until somebody polls. So while all are idle somebody
+//!    does.
 //!
 //! # Rejected
 //!

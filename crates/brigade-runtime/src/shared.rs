@@ -251,6 +251,29 @@ impl Shared {
         }
     }
 
+    /// The reactor is open and nobody looks into it at the moment.
+    pub(crate) fn is_unpolled(&self) -> bool {
+        self.reactor.is_open() && !self.reactor.is_polled(u64::MAX)
+    }
+
+    /// By a carrier that waited in the reactor. Without a processor it will not come back, nor look who does.
+    pub(crate) fn leave_reactor(&self, has_processor: bool) {
+        self.reactor.release();
+        if !has_processor {
+            self.see_to_polling();
+        }
+    }
+
+    /// The reactor was opened or left by somebody who may not poll it: if nobody does, the monitor finds somebody.
+    pub(crate) fn see_to_polling(&self) {
+        // ORDER: SeqCst: between the caller's store to `polling`, or to the reactor's id, and its load of the monitor's
+        // word; its partner is the fence in `sleep_until_roused`.
+        crate::prim::fence(Ordering::SeqCst);
+        if self.is_unpolled() {
+            self.rouse_monitor();
+        }
+    }
+
     /// Carriers that wait in the spare list at most; more end.
     pub(crate) fn max_spares(&self) -> usize {
         (4 * self.processors.len()).max(16)

@@ -27,15 +27,38 @@ pub(super) unsafe fn call(number: c_long, arguments: [usize; 6]) -> isize {
 }
 
 /// Whether `O_NONBLOCK` is set.
+#[inline]
 pub(super) fn is_nonblocking(fd: Fd) -> bool {
     let facts = fd.facts();
-    if facts.has(fact::KNOWN) {
+    if facts.has(fact::KNOWN | fact::ASKED) {
         return facts.has(fact::NONBLOCK);
     }
+    ask_nonblocking(fd)
+}
+
+/// The kernel is asked once even for a descriptor whose flags are known: crates that make their own system calls set
+/// `O_NONBLOCK` on what others have made, and they do so before the first wait. What `connect` sets for a moment is
+/// never learnt: it notes its own answer before, so one from between comes too late.
+#[cold]
+fn ask_nonblocking(fd: Fd) -> bool {
     let get = libc::F_GETFL as usize;
-    // SAFETY: asks for flags; any number is allowed.
-    let flags = unsafe { call(libc::SYS_fcntl, [fd.number() as usize, get, 0, 0, 0, 0]) };
-    flags >= 0 && flags as c_int & libc::O_NONBLOCK != 0
+    loop {
+        let facts = fd.facts();
+        if facts.has(fact::KNOWN | fact::ASKED) {
+            return facts.has(fact::NONBLOCK);
+        }
+        // SAFETY: asks for flags; any number is allowed.
+        let flags = unsafe { call(libc::SYS_fcntl, [fd.number() as usize, get, 0, 0, 0, 0]) };
+        let on = flags >= 0 && flags as c_int & libc::O_NONBLOCK != 0;
+        let (set, clear) = if on {
+            (fact::ASKED | fact::NONBLOCK, 0)
+        } else {
+            (fact::ASKED, fact::NONBLOCK)
+        };
+        if !facts.has(fact::KNOWN) || fd.learn_unless_changed(facts, set, clear) {
+            return on;
+        }
+    }
 }
 
 /// The deadline that a timeout of the socket sets to an operation which begins now.

@@ -142,11 +142,25 @@ pub(crate) unsafe extern "C" fn syscall(
     e: c_long,
     f: c_long,
 ) -> c_long {
-    if number != libc::SYS_futex {
+    if number != libc::SYS_futex || !concerns_greens(b as c_int, a as usize) {
         // SAFETY: the caller's contract.
         return unsafe { SYSCALL.get()(number, a, b, c, d, e, f) };
     }
-    let call = Call([a, b, c, d, e, f]);
+    futex(Call([a, b, c, d, e, f]))
+}
+
+/// Whether a futex operation may have to do with green threads. Where it has not, it passes straight on.
+#[inline(always)]
+fn concerns_greens(operation: c_int, address: usize) -> bool {
+    match operation {
+        WAIT | WAIT_BITSET => Green::current().is_some(),
+        WAKE | WAKE_BITSET => !table::is_empty(address),
+        _ => true,
+    }
+}
+
+#[inline(never)]
+fn futex(call: Call) -> c_long {
     match call.operation() {
         WAIT | WAIT_BITSET => match Green::current() {
             Some(green) => wait(green, call),
@@ -178,20 +192,15 @@ fn wait(green: Green, call: Call) -> c_long {
     from_kernel(table::wait(green, word, call.value(), bits, deadline_ns)) as c_long
 }
 
-#[inline]
-fn wake(call: Call, bits: u32) -> c_long {
-    if table::is_empty(call.address()) || bits == 0 {
-        return call.pass_on();
-    }
-    wake_both(call, bits)
-}
-
 /// The kernel wakes one waiter even if it is asked for none, or for a negative number.
 fn most(count: u32) -> u32 {
     (count as i32).max(1) as u32
 }
 
-fn wake_both(call: Call, bits: u32) -> c_long {
+fn wake(call: Call, bits: u32) -> c_long {
+    if bits == 0 {
+        return call.pass_on();
+    }
     let most = most(call.value());
     let mut in_kernel = 0;
     let kernel_first = table::turn(call.address()).is_kernel_first();

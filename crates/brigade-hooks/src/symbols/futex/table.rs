@@ -14,7 +14,7 @@ use brigade_runtime::park::{Green, Runnable, Runnables, Sleeper};
 use brigade_runtime::raw::on_fork_once;
 
 use super::Turn;
-use crate::bucket::{Bucket, Queue, Seen, Sleep, Waiter};
+use crate::bucket::{Bucket, Queue, Sleep, Waited};
 use crate::prim::Lock;
 use crate::symbols::clock::{NEVER, now_ns};
 
@@ -87,26 +87,15 @@ pub(super) fn wait(
     register_fork_handler();
     let address = word.as_ptr() as usize;
     let bucket = &place(address).bucket;
-    let waiter = Waiter::new(address, bits, green.sleeper());
     // ORDER: SeqCst: after the count was raised (`bucket.rs`, invariant 1). It also acquires what the thread that
     // stored another value did before.
     let is_due = || word.load(Ordering::SeqCst) == expected;
-    // SAFETY: the node stays here until one of the returns below, which are those of the bucket's invariant 3.
-    if !unsafe { bucket.enqueue(&waiter, is_due) } {
-        return -(libc::EAGAIN as isize);
-    }
-    loop {
-        green.park(WaitReason::Futex, deadline_ns);
-        match waiter.look() {
-            Seen::Woken => return 0,
-            Seen::WokenUnderLock => {
-                bucket.leave(&waiter);
-                return 0;
-            }
-            Seen::Waiting if deadline_ns == NEVER || now_ns() < deadline_ns => {}
-            Seen::Waiting if bucket.leave(&waiter) => return -(libc::ETIMEDOUT as isize),
-            Seen::Waiting => return 0,
-        }
+    let park = || green.park(WaitReason::Futex, deadline_ns);
+    let is_in_time = || deadline_ns == NEVER || now_ns() < deadline_ns;
+    match bucket.wait((address, bits, green.sleeper()), is_due, park, is_in_time) {
+        Waited::Woken => 0,
+        Waited::NotDue => -(libc::EAGAIN as isize),
+        Waited::TimedOut => -(libc::ETIMEDOUT as isize),
     }
 }
 
