@@ -7,7 +7,7 @@
 //! |---|---|
 //! | green thread, `WAIT` or `WAIT_BITSET` on a private word | the table (`table.rs`) |
 //! | green thread, any other futex operation that waits (shared words, `CLOCK_REALTIME`, PI) | the kernel, with its processor given away |
-//! | kernel thread | the kernel |
+//! | kernel thread; green thread from within the scheduler (an allocator's lock) | the kernel |
 //!
 //! A wake of a private word looks into the table and then, for what is left of its count, into the kernel. As in the
 //! kernel, private waits and shared wakes do not meet.
@@ -19,13 +19,18 @@
 //!    second time on average where that found some, else about every 16th. So neither kind is passed over for ever.
 //!    No count of kernel waiters is kept: a wait that goes to the kernel costs what it costs without us, and
 //!    waiters that came by another way than this symbol count too.
-//! 3. What the table does not know (odd operations, bad addresses and times) goes to the kernel, whose answer it is.
-//! 4. Requeuing and `WAKE_OP` wake every green waiter of their words. Futex waits may end for no reason.
+//! 3. *The scheduler first.* A carrier that waits for a word while the scheduler waits for it is served before green
+//!    threads: these may need that very carrier to run. It counts itself, so a wake either sees it or came before the
+//!    kernel compared the word.
+//! 4. What the table does not know (odd operations, bad addresses and times) goes to the kernel, whose answer it is.
+//! 5. Requeuing and `WAKE_OP` wake every green waiter of their words. Futex waits may end for no reason.
 //!
 //! # Limits
 //!
 //! A private word that is not mapped is a segmentation fault instead of `EFAULT`, if its address looks like one. A
 //! signal handler that wakes a word of the bucket whose lock the interrupted code holds (for some 50 ns) hangs.
+//! An allocator whose lock is handed over to a chosen waiter (parking_lot does so now and then) may hand it to a green
+//! thread while every carrier waits for it in the scheduler; locks that are taken by who comes first are safe.
 //! Other system calls made through `syscall` pass straight on; if one blocks, the monitor hands the processor off.
 //!
 //! # Rejected
@@ -35,7 +40,7 @@
 
 mod table;
 
-use brigade_runtime::park::{self, Green};
+use brigade_runtime::park::{self, Green, is_scheduler_waiting};
 use brigade_runtime::raw::sys;
 use core::sync::atomic::{AtomicU32, Ordering};
 use libc::{c_int, c_long, timespec};
@@ -153,7 +158,7 @@ pub(crate) unsafe extern "C" fn syscall(
 #[inline(always)]
 fn concerns_greens(operation: c_int, address: usize) -> bool {
     match operation {
-        WAIT | WAIT_BITSET => Green::current().is_some(),
+        WAIT | WAIT_BITSET => Green::current().is_some() || is_scheduler_waiting(),
         WAKE | WAKE_BITSET => !table::is_empty(address),
         _ => true,
     }
@@ -164,7 +169,7 @@ fn futex(call: Call) -> c_long {
     match call.operation() {
         WAIT | WAIT_BITSET => match Green::current() {
             Some(green) => wait(green, call),
-            None => call.pass_on(),
+            None => table::wait_urgently(call.address(), || call.pass_on()),
         },
         WAKE => wake(call, ALL_BITS),
         WAKE_BITSET => wake(call, call.bits()),
@@ -203,13 +208,13 @@ fn wake(call: Call, bits: u32) -> c_long {
     }
     let most = most(call.value());
     let mut in_kernel = 0;
-    let kernel_first = table::turn(call.address()).is_kernel_first();
+    let kernel_first = table::is_kernel_first(call.address());
     if kernel_first {
         in_kernel = call.wake_in_kernel(call.value());
         if in_kernel < 0 {
             return from_kernel(in_kernel) as c_long;
         }
-        table::turn(call.address()).note(in_kernel > 0);
+        table::note_kernel(call.address(), in_kernel > 0);
     }
     let mut woken = in_kernel as u32;
     if woken < most {
