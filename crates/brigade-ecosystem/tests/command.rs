@@ -38,12 +38,11 @@ fn children_that_are_started_together_overlap() {
     on_two_workers(|runtime| {
         let script = format!("sleep {}; cat", SLOW.as_secs_f64());
         // `posix_spawn` returns when the child runs its program; meanwhile it holds its kernel thread.
-        let answers =
-            Overlap::of(SLOW)
-                .handed_off()
-                .check(runtime, vec![(); 40], move |index, ()| {
-                    converse(shell(&script), index)
-                });
+        let answers = Overlap::of(SLOW).any_kernel_threads().check(
+            runtime,
+            vec![(); 40],
+            move |index, ()| converse(shell(&script), index),
+        );
         let expected: Vec<String> = (0..40).map(|index| format!("child {index}")).collect();
         assert_eq!(answers, expected);
     });

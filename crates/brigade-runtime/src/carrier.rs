@@ -154,6 +154,15 @@ impl Carrier {
         calls.is_multiple_of(CALLS_PER_LOOK)
     }
 
+    /// By the carrier: whether the code on it was called by the runtime itself, or under one of its locks: by an
+    /// allocator with a standard lock, or in a signal handler. Such code must not enter the runtime.
+    #[inline(always)]
+    pub(crate) fn is_busy_below(&self) -> bool {
+        // SAFETY: the carrier is attached, so nothing writes the record but this thread.
+        let pinned = unsafe { (*self.base.get()).is_pinned() };
+        self.handoff.is_inside() || pinned
+    }
+
     /// By the monitor: a number that changes when the running thread looks whether it is to yield.
     pub(crate) fn looks(&self) -> u32 {
         // ORDER: Relaxed: as in `count_call`.

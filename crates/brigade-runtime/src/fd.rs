@@ -15,8 +15,8 @@
 //!
 //! Files are registered edge-triggered, so each change is reported once. A word counts the edges of one direction
 //! (*tick*) and remembers in `DRAINED` that an attempt since the last edge found nothing left; then the next attempt
-//! is pointless until the tick moves. `STICKY` says that the end or an error was reported: from then on a short read
-//! proves nothing.
+//! is pointless until the tick moves. `STICKY` says that the end, an error or urgent data was reported: from then on a
+//! short read proves nothing.
 //!
 //! # Invariants
 //!
@@ -69,7 +69,7 @@ pub mod fact {
     pub const KNOWN: u32 = 1;
     /// `O_NONBLOCK` is set (with `KNOWN`).
     pub const NONBLOCK: u32 = 2;
-    /// It is a stream socket: a short read means that it is empty.
+    /// It is a stream socket.
     pub const STREAM: u32 = 4;
     /// It is another kind of socket.
     pub const SOCKET: u32 = 8;
@@ -83,6 +83,12 @@ pub mod fact {
     pub const FLOW: u32 = 256;
     /// It has a setting for which only the kernel knows when it may go on.
     pub const ODD: u32 = 512;
+    /// It is a plain TCP socket: a short read means that it is empty. Other streams have boundaries at which a read
+    /// stops: descriptors sent along, messages, records.
+    pub const BARE: u32 = 2048;
+    /// The kernel was asked for the flags since the number was made (with `KNOWN`): a crate that makes its own system
+    /// calls may have set `O_NONBLOCK` on what another one made.
+    pub const ASKED: u32 = 1024;
     /// It belongs to a reactor: for everyone else the number is not open.
     pub(crate) const OURS: u32 = 128;
 }
@@ -263,6 +269,21 @@ impl Fd {
                 Err(now) => old = now,
             }
         }
+    }
+
+    /// As [`Fd::learn`], but only if nothing was learnt since `known` was read; whether that was so.
+    #[must_use]
+    pub fn learn_unless_changed(self, known: Facts, set: u32, clear: u32) -> bool {
+        let bits = (known.0 as u32 | set) & !clear;
+        let new = known.0 & !u64::from(u32::MAX) | u64::from(bits);
+        let exchanged = self.entry.state.compare_exchange(
+            known.0,
+            new,
+            // ORDER: AcqRel, Acquire: as in `learn`.
+            Ordering::AcqRel,
+            Ordering::Acquire, // ORDER: as above.
+        );
+        exchanged.is_ok()
     }
 
     /// The noted timeout of a direction, nanoseconds; 0 for none. Valid with `KNOWN` and `TIMEOUTS`.

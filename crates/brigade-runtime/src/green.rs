@@ -10,9 +10,7 @@
 //!    kernel thread, as libc would.
 //! 2. A [`Sleeper`] counts no reference. The thread cannot end before it has seen that it was taken out of the list,
 //!    and it sees that under the list's lock, or after it was scheduled.
-//! 3. A thread may be scheduled anywhere: from within the scheduler or under one of its locks it is deferred
-//!    (`shared.rs`).
-//! 4. A [`Runnable`] is the won right to queue a parked thread (`park_word.rs`, invariant 2): the thread stays where
+//! 3. A [`Runnable`] is the won right to queue a parked thread (`park_word.rs`, invariant 2): the thread stays where
 //!    it is until it is scheduled.
 
 use std::marker::PhantomData;
@@ -21,29 +19,11 @@ use std::sync::Arc;
 
 use brigade_event::WaitReason;
 
-use crate::carrier::Carrier;
 use crate::current::{park, yield_if_overdue};
 use crate::queue::List;
 use crate::sched;
 use crate::shared::Shared;
 use crate::task::Task;
-
-/// Whether the code that runs here was called by the scheduler, or under one of its locks: it must not enter it again.
-#[inline(always)]
-fn is_in_scheduler(carrier: &Carrier) -> bool {
-    // SAFETY: the carrier is attached, so nothing writes the record but this thread.
-    let pinned = unsafe { (*carrier.base.get()).is_pinned() };
-    !carrier.guest.get() && (carrier.handoff.is_inside() || pinned)
-}
-
-/// Whether the scheduler waits for what the caller does: it called the code that runs here, or one of its locks is
-/// held. If that waits for a green thread, it may wait for ever.
-#[inline(always)]
-#[must_use]
-pub fn is_scheduler_waiting() -> bool {
-    // SAFETY: a non-null carrier is the one this code runs on.
-    unsafe { sched::here().as_ref() }.is_some_and(is_in_scheduler)
-}
 
 /// The running green thread, where it may park.
 #[derive(Clone, Copy, Debug)]
@@ -61,13 +41,21 @@ impl Green {
         // SAFETY: a non-null carrier is the one this code runs on.
         let carrier = unsafe { sched::here().as_ref() }?;
         let task = NonNull::new(carrier.current.get())?;
-        if carrier.guest.get() || is_in_scheduler(carrier) {
+        if carrier.guest.get() || carrier.is_busy_below() {
             return None;
         }
         Some(Green {
             task,
             not_send: PhantomData,
         })
+    }
+
+    /// Whether this kernel thread is one of a runtime's. If there is no current green thread either, what blocks here
+    /// holds a processor that cannot be handed off.
+    #[inline]
+    #[must_use]
+    pub fn is_on_carrier() -> bool {
+        !sched::here().is_null()
     }
 
     #[inline(always)]
@@ -159,23 +147,33 @@ impl Runnable {
     pub fn schedule(self) {
         // SAFETY: the right to queue the thread is ours, so it is parked and alive.
         let home = unsafe { self.0.as_ref() }.home;
-        let here = sched::here();
         // SAFETY: a non-null carrier is the one this code runs on.
-        if unsafe { here.as_ref() }.is_some_and(is_in_scheduler) {
-            return self.defer_slow(home);
+        match unsafe { sched::here().as_ref() } {
+            Some(carrier) if carrier.is_busy_below() => ready_below(home, self.0),
+            carrier => sched::ready(
+                carrier.map_or(std::ptr::null(), std::ptr::from_ref),
+                home,
+                self.0.as_ptr(),
+            ),
         }
-        sched::ready(here, home, self.0.as_ptr());
     }
+}
 
-    #[cold]
-    fn defer_slow(self, home: *const ()) {
-        // SAFETY: the thread is in our hands, so it is alive and its runtime is. Afterwards it may end at once, and
-        // the runtime with it; hence the reference.
-        let shared = unsafe {
-            Arc::increment_strong_count(home.cast::<Shared>());
-            Arc::from_raw(home.cast::<Shared>())
-        };
-        shared.defer(self.0.as_ptr());
+/// Makes a thread runnable from where the runtime cannot be entered (`Carrier::is_busy_below`): takes no lock but the
+/// global queue's, under which nothing foreign runs, and leaves the rest to the monitor.
+#[cold]
+#[inline(never)]
+fn ready_below(home: *const (), task: NonNull<Task>) {
+    // SAFETY: the caller has the thread in its hands, so it is alive and its runtime is. After the push it may end at
+    // once, and the runtime with it; hence the reference.
+    let shared = unsafe {
+        Arc::increment_strong_count(home.cast::<Shared>());
+        Arc::from_raw(home.cast::<Shared>())
+    };
+    // In the child of a fork the thread exists only in the parent.
+    if shared.generation == brigade_context::fork_generation() {
+        shared.push_global(task.as_ptr());
+        shared.rouse_monitor();
     }
 }
 

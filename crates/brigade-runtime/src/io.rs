@@ -14,8 +14,9 @@ use crate::fd::{self, Enlisted, Fd, Interest, Seen, Waiter, fact};
 use crate::green::{Green, Runnable};
 use crate::prim::{AtomicBool, Ordering, now_ns};
 use crate::queue::List;
-use crate::reactor::{self, Reactor};
+use crate::reactor;
 use crate::sched;
+use crate::shared::Shared;
 use crate::task::Task;
 
 /// What ended a wait.
@@ -40,20 +41,25 @@ pub struct Wanted {
     pub seen: Seen,
 }
 
-fn reactor_here() -> &'static Reactor {
+fn shared_here() -> &'static Shared {
     // SAFETY: called on a green thread, which runs on a carrier.
     let carrier = unsafe { &*sched::here() };
     // SAFETY: the runtime outlives its threads, and no caller keeps the reference for longer than its thread lives.
-    unsafe { &*std::ptr::from_ref(&sched::shared_of(carrier).reactor) }
+    unsafe { &*std::ptr::from_ref(sched::shared_of(carrier)) }
 }
 
 fn enlist(wanted: &Wanted, waiter: &Waiter) -> Result<Enlisted, c_int> {
-    let reactor = reactor_here();
+    let shared = shared_here();
+    let was_open = shared.reactor.is_open();
     let trusted = wanted.fd.facts().has(fact::KNOWN);
     let Wanted { fd, interest, seen } = *wanted;
-    fd.enlist(interest, seen, waiter, |with, generation| {
-        reactor.register(fd, generation, with, trusted)
-    })
+    let enlisted = fd.enlist(interest, seen, waiter, |with, generation| {
+        shared.reactor.register(fd, generation, with, trusted)
+    });
+    if !was_open {
+        shared.see_to_polling();
+    }
+    enlisted
 }
 
 impl Green {

@@ -77,7 +77,7 @@ pub mod clock {
 #[cfg(not(loom))]
 pub mod park {
     pub use crate::current::{blocking, yield_now};
-    pub use crate::green::{Green, Runnable, Runnables, Sleeper, is_scheduler_waiting};
+    pub use crate::green::{Green, Runnable, Runnables, Sleeper};
 }
 
 /// Waiting for descriptors, and what is known of each.

@@ -127,14 +127,16 @@ fn nap(shared: &Shared) {
 /// Nothing to watch: all processors are idle, or run the same thread since long and nothing waits for them.
 fn is_quiet(shared: &Shared, seen: &[Seen]) -> bool {
     let now = now_ns();
+    // Even beside idle processors: their carriers sleep, and somebody must wake one.
+    if shared.global_len() != 0 || shared.is_unpolled() {
+        return false;
+    }
     shared.processors.iter().zip(seen).all(|(p, seen)| {
         let still_ns = now.saturating_sub(seen.since_ns);
         if p.tick() != seen.tick {
             return false;
         }
-        let waiting = p.is_waited_for()
-            || shared.global_len() != 0
-            || shared.reactor.is_open() && !shared.reactor.is_polled(u64::MAX);
+        let waiting = p.is_waited_for();
         if p.is_running() {
             still_ns >= QUIET_AFTER_NS && !waiting
         } else {
@@ -147,6 +149,8 @@ fn is_quiet(shared: &Shared, seen: &[Seen]) -> bool {
 fn sleep_until_roused(shared: &Shared, seen: &[Seen], deadline_ns: u64) -> bool {
     // ORDER: SeqCst: before the last look (see `rouse_monitor`).
     shared.monitor_word.store(0, Ordering::SeqCst);
+    // ORDER: SeqCst: its partner is the fence in `see_to_polling`.
+    crate::prim::fence(Ordering::SeqCst);
     let mut in_time = true;
     // ORDER: SeqCst: the last look is at what the rousers wrote before they read the word.
     while in_time

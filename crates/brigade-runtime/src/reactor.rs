@@ -18,8 +18,10 @@
 //! 2. A reactor's `id` is never used again, so an entry that names another id is not registered here. An entry may be
 //!    registered with another runtime's reactor; that one wakes its waiters, until it goes and orphans them.
 //! 3. Lock order: an entry of the table, `opening`, [`KNOWN`]. The lock of [`KNOWN`] is held over a fork.
-//! 4. Who leaves `polling` either runs on and goes idle later, when it may take it again, or lost its processor to one
-//!    who does. So while all are idle somebody polls.
+//! 4. Who leaves `polling` either runs on and goes idle later, when it may take it again, or has lost its processor.
+//!    Then the one who got it may be asleep already, as all may be when a thread without a processor opens the
+//!    reactor; so both rouse the monitor, which does not sleep until somebody polls. So while all are idle somebody
+//!    does.
 //!
 //! # Rejected
 //!
@@ -59,6 +61,8 @@ unsafe impl Send for Known {}
 pub(crate) struct Reactor {
     /// 0 until it is open; then the number by which entries know it.
     id: AtomicU32,
+    /// The process it was opened in: forks since the first one.
+    generation: AtomicU32,
     epoll: AtomicI32,
     event: AtomicI32,
     opening: Lock<()>,
@@ -86,6 +90,7 @@ impl Reactor {
     pub(crate) const fn new() -> Reactor {
         Reactor {
             id: AtomicU32::new(0),
+            generation: AtomicU32::new(0),
             epoll: AtomicI32::new(-1),
             event: AtomicI32::new(-1),
             opening: Lock::new(()),
@@ -113,7 +118,7 @@ impl Reactor {
 
     #[cold]
     fn open(&self) -> Result<u32, c_int> {
-        let _one = self.opening.lock();
+        let opening = self.opening.lock();
         if self.is_open() {
             return Ok(self.id());
         }
@@ -134,8 +139,9 @@ impl Reactor {
                 return Err(error);
             }
         };
-        own(epoll);
-        own(event);
+        // ORDER: Relaxed: as for `epoll` below; the count changes only in a child.
+        self.generation
+            .store(brigade_context::fork_generation(), Ordering::Relaxed);
         // ORDER: Relaxed: published by the store of `id` below.
         self.epoll.store(epoll, Ordering::Relaxed);
         // ORDER: Relaxed: as above.
@@ -152,6 +158,10 @@ impl Reactor {
         drop(known);
         // ORDER: Release: pairs with the Acquire in `id`.
         self.id.store(id, Ordering::Release);
+        // After the lock: it is taken under the locks of other entries.
+        drop(opening);
+        own(epoll);
+        own(event);
         Ok(id)
     }
 
@@ -250,16 +260,10 @@ impl Reactor {
     /// runtimes) registers them anew.
     pub(crate) fn close(&self) -> List<Task> {
         let mut ready = List::new();
-        {
-            let me = ptr::from_ref(self);
-            let mut known = KNOWN.lock();
-            for place in known.iter_mut() {
-                if place.as_ref().is_some_and(|other| ptr::eq(other.0, me)) {
-                    *place = None;
-                }
-            }
-        }
-        if self.id() == 0 {
+        // ORDER: Relaxed: see `open`.
+        let generation = self.generation.load(Ordering::Relaxed);
+        if self.id() == 0 || generation != brigade_context::fork_generation() {
+            // In the child of a fork the parent's carriers, one of which may have been polling, do not exist.
             return ready;
         }
         // The carrier that polls has been told to stop; nobody polls after this.
@@ -274,6 +278,13 @@ impl Reactor {
             let number = place.swap(-1, Ordering::AcqRel);
             disown(number);
             let _ = call(libc::SYS_close, [number as usize, 0, 0, 0, 0, 0]);
+        }
+        // Last: until now `dup2` may have asked us to move.
+        let me = ptr::from_ref(self);
+        for place in KNOWN.lock().iter_mut() {
+            if place.as_ref().is_some_and(|other| ptr::eq(other.0, me)) {
+                *place = None;
+            }
         }
         ready
     }
@@ -387,8 +398,9 @@ fn deliver(events: u32, data: u64, ready: &mut List<Task>) {
     }
     let has = |bits: c_int| events & bits as u32 != 0;
     let over = has(libc::EPOLLHUP | libc::EPOLLERR);
-    let read_end = over || has(libc::EPOLLRDHUP);
-    let read = read_end || has(libc::EPOLLIN | libc::EPOLLPRI);
+    // A read stops short of an urgent byte, whatever comes behind it.
+    let read_end = over || has(libc::EPOLLRDHUP | libc::EPOLLPRI);
+    let read = read_end || has(libc::EPOLLIN);
     let write = over || has(libc::EPOLLOUT);
     if let Some(fd) = Fd::if_any(data as u32 as c_int) {
         fd.deliver((data >> 32) as u32, read, write, [read_end, over], ready);
@@ -441,7 +453,8 @@ fn wait(epoll: c_int, events: &mut [libc::epoll_event], until: Until) -> Result<
             libc::SYS_epoll_pwait2,
             [epoll as usize, place, count, at, 0, 8],
         ) {
-            Err(libc::ENOSYS) => COARSE.store(true, Ordering::Relaxed), // ORDER: Relaxed: as for the load above.
+            // EPERM: some containers answer so to calls that they do not know.
+            Err(libc::ENOSYS | libc::EPERM) => COARSE.store(true, Ordering::Relaxed), // ORDER: Relaxed: as for the load above.
             result => return result,
         }
     }

@@ -779,7 +779,7 @@ fn go_idle(carrier: &Carrier, shared: &Shared, p: &Proc) {
         let held = unsafe { carrier.processor.get().as_ref() };
         let leaves = held.is_some() || woken == Woken::Detached || shared.is_stopped();
         if leaves && polls {
-            shared.reactor.release();
+            shared.leave_reactor(held.is_some());
         }
         queue_ready(shared, held, std::mem::take(&mut ready));
         if leaves {

@@ -10,12 +10,6 @@
 //! # Lock order
 //!
 //! `idle` < `spares` < `registry`; `global`, mail and timer locks are leaves. No lock is held over a switch.
-//!
-//! # Wake-ups from below
-//!
-//! Code that the scheduler calls may wake green threads: an allocator with a lock of std, called while a lock of the
-//! scheduler is held. Such a wake-up must not enter the scheduler again. It is left in `deferred`, a list that needs no
-//! lock, and counts as part of the global queue: whoever next takes the lock of that moves the list there.
 
 use std::sync::Arc;
 
@@ -26,7 +20,7 @@ use crate::carrier::Carrier;
 use crate::idle::IdleSet;
 use crate::prim::{AtomicPtr, AtomicU32, AtomicUsize, Lock, Ordering, futex_wait, futex_wake};
 use crate::processor::Processor;
-use crate::queue::{Link, List};
+use crate::queue::List;
 use crate::reactor::Reactor;
 use crate::task::Task;
 
@@ -67,9 +61,7 @@ pub(crate) struct Shared {
     /// The runtime itself, as the `Arc` knows it.
     home: AtomicPtr<Shared>,
     global: Lock<List<Task>>,
-    /// Threads in `global` and `deferred`; for a moment after a [`Shared::defer`] it may be one too high.
     global_len: AtomicUsize,
-    deferred: AtomicPtr<Task>,
     state: AtomicU32,
     /// Carriers and monitor that have not ended; a futex for those who wait for the end.
     pub(crate) kernel_threads: AtomicU32,
@@ -110,7 +102,6 @@ impl Shared {
             home: AtomicPtr::new(std::ptr::null_mut()),
             global: Lock::new(List::new()),
             global_len: AtomicUsize::new(0),
-            deferred: AtomicPtr::new(std::ptr::null_mut()),
             state: AtomicU32::new(OPEN),
             kernel_threads: AtomicU32::new(0),
             monitor_word: AtomicU32::new(1),
@@ -149,7 +140,6 @@ impl Shared {
     pub(crate) fn push_global_list(&self, tasks: List<Task>) {
         let mut global = self.global.lock();
         global.append(tasks);
-        self.take_deferred(&mut global);
         // ORDER: SeqCst: visible before the look at the idle processors that follows (idle.rs, invariant 1).
         self.global_len.store(global.len(), Ordering::SeqCst);
     }
@@ -166,7 +156,6 @@ impl Shared {
             return std::ptr::null_mut();
         }
         let mut global = self.global.lock();
-        self.take_deferred(&mut global);
         let first = global.pop();
         if !first.is_null() {
             for _ in 0..extra {
@@ -180,47 +169,6 @@ impl Shared {
         // ORDER: SeqCst: as in `push_global_list`.
         self.global_len.store(global.len(), Ordering::SeqCst);
         first
-    }
-
-    /// Queues a thread whose wake-up the caller has won, where the caller must not enter the scheduler. Takes no lock.
-    #[cold]
-    pub(crate) fn defer(&self, task: *mut Task) {
-        // ORDER: Relaxed: a first guess for the exchange.
-        let mut head = self.deferred.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: the thread is in the caller's hands, and so is its link.
-            unsafe { Task::set_next(task, head) };
-            // ORDER: Release: publishes the link; pairs with `take_deferred`. Relaxed on failure: a guess as above.
-            match self.deferred.compare_exchange_weak(
-                head,
-                task,
-                Ordering::Release,
-                Ordering::Relaxed, // ORDER: as above.
-            ) {
-                Ok(_) => break,
-                Err(now) => head = now,
-            }
-        }
-        // ORDER: SeqCst: as in `push_global_list`. After the exchange: who stores the length without this thread has
-        // not taken it, and this count comes after.
-        self.global_len.fetch_add(1, Ordering::SeqCst);
-        self.rouse_monitor();
-    }
-
-    /// Moves what was deferred to the global queue, whose lock the caller holds.
-    fn take_deferred(&self, global: &mut List<Task>) {
-        // ORDER: Relaxed: a hint; what is missed here is counted in `global_len`, and somebody comes again.
-        if self.deferred.load(Ordering::Relaxed).is_null() {
-            return;
-        }
-        // ORDER: Acquire: pairs with the Release in `defer`.
-        let mut next = self.deferred.swap(std::ptr::null_mut(), Ordering::Acquire);
-        while !next.is_null() {
-            let task = next;
-            // SAFETY: the list was taken as a whole, so its links are ours.
-            next = unsafe { Task::next(task) };
-            global.push(task);
-        }
     }
 
     /// True if some queue has work that an idle processor could take.
@@ -300,6 +248,29 @@ impl Shared {
         // 0 before it looks for the last time.
         if self.monitor_word.load(Ordering::SeqCst) == 0 {
             self.wake_monitor();
+        }
+    }
+
+    /// The reactor is open and nobody looks into it at the moment.
+    pub(crate) fn is_unpolled(&self) -> bool {
+        self.reactor.is_open() && !self.reactor.is_polled(u64::MAX)
+    }
+
+    /// By a carrier that waited in the reactor. Without a processor it will not come back, nor look who does.
+    pub(crate) fn leave_reactor(&self, has_processor: bool) {
+        self.reactor.release();
+        if !has_processor {
+            self.see_to_polling();
+        }
+    }
+
+    /// The reactor was opened or left by somebody who may not poll it: if nobody does, the monitor finds somebody.
+    pub(crate) fn see_to_polling(&self) {
+        // ORDER: SeqCst: between the caller's store to `polling`, or to the reactor's id, and its load of the monitor's
+        // word; its partner is the fence in `sleep_until_roused`.
+        crate::prim::fence(Ordering::SeqCst);
+        if self.is_unpolled() {
+            self.rouse_monitor();
         }
     }
 

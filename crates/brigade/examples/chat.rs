@@ -1,5 +1,4 @@
 //! A chat: what one says goes to all. Two green threads per client, one reads and one writes.
-//!
 //! `chat [ADDRESS:PORT]`, by default 127.0.0.1:7009. Who lags 1000 lines behind is thrown out.
 
 use std::collections::BTreeMap;
@@ -23,6 +22,7 @@ fn tell_all(line: &str) {
 
 fn attend(mut stream: TcpStream) -> io::Result<()> {
     let (me, mut input) = (stream.peer_addr()?, BufReader::new(stream.try_clone()?));
+    stream.set_nodelay(true)?;
     let (sender, lines) = mpsc::sync_channel::<String>(1000);
     let entry = (stream.try_clone()?, sender);
     let write = move |line: String| stream.write_all(line.as_bytes());

@@ -11,6 +11,7 @@ use brigade::thread::{Builder, scope};
 fn relay(client: TcpStream, upstream: SocketAddr) -> io::Result<()> {
     let server = TcpStream::connect(upstream)
         .inspect_err(|error| eprintln!("proxy: {upstream}: {error}"))?;
+    client.set_nodelay(true).and(server.set_nodelay(true))?;
     scope(|both| {
         both.spawn(|| one_way(&client, &server));
         one_way(&server, &client);

@@ -50,6 +50,7 @@ impl Example {
         stream
             .set_read_timeout(Some(PATIENCE))
             .expect("a timeout can be set");
+        stream.set_nodelay(true).expect("a TCP socket");
         stream
     }
 }
@@ -294,7 +295,9 @@ impl Talker {
     }
 
     fn say(&self, text: &str) {
-        writeln!(self.input.get_ref(), "{text}").expect("the chat reads");
+        let line = format!("{text}\n");
+        let mut stream = self.input.get_ref();
+        stream.write_all(line.as_bytes()).expect("the chat reads");
     }
 
     fn hear(&mut self) -> String {

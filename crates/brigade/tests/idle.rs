@@ -3,6 +3,8 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,6 +160,43 @@ fn assert_falls_silent() {
         }
     }
     panic!("the idle process kept waking up; switches per window: {history:?}");
+}
+
+#[test]
+fn open_connections_that_nobody_uses_cause_no_wake_ups() {
+    for model in ["ManyToMany", "ManyToOne"] {
+        let name = "open_connections_that_nobody_uses_cause_no_wake_ups";
+        let ended = child::run(name, &[("BRIGADE_TEST_MODEL", model)], || {
+            let wanted = std::env::var("BRIGADE_TEST_MODEL").expect("the parent names a model");
+            let model = common::MODELS
+                .into_iter()
+                .find(|model| format!("{model:?}") == wanted)
+                .expect("a model");
+            let runtime = Builder::new().model(model).build().expect("a runtime");
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let open: Vec<_> = (0..50)
+                .map(|_| {
+                    let mut client = TcpStream::connect(address).expect("it listens");
+                    let (mut served, _) = listener.accept().expect("a connection");
+                    runtime.spawn(
+                        move || while served.read(&mut [0; 64]).is_ok_and(|bytes| bytes > 0) {},
+                    );
+                    // Wakes the reader, which waits again.
+                    client.write_all(b"x").expect("room");
+                    client
+                })
+                .collect();
+            runtime.spawn(move || listener.accept());
+            // A call without a processor, after which the carrier that polls has none.
+            let blocks = || brigade::blocking(|| std::thread::sleep(Duration::from_millis(30)));
+            runtime.spawn(blocks).join().expect("no panic");
+            assert_falls_silent();
+            drop(open);
+            std::process::exit(0);
+        });
+        ended.assert_success();
+    }
 }
 
 #[test]

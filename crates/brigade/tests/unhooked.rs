@@ -8,9 +8,10 @@
 mod common;
 
 use std::ffi::CStr;
-use std::io::{PipeReader, Write};
+use std::io::{ErrorKind, PipeReader, Read, Write};
 use std::net::ToSocketAddrs;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use brigade::runtime::{Builder, Model, Runtime};
@@ -449,6 +450,28 @@ fn a_number_that_the_c_library_closed_is_known_as_what_it_became() {
                 assert_eq!(status.as_raw_fd(), closed);
                 let text = std::io::read_to_string(status).expect("no pipe any more");
                 assert!(text.starts_with("Name:"), "{text}");
+            });
+        });
+    });
+    ended.assert_success();
+}
+
+#[test]
+fn a_flag_that_was_set_past_the_hooks_is_seen_by_the_first_wait() {
+    const NAME: &str = "a_flag_that_was_set_past_the_hooks_is_seen_by_the_first_wait";
+    // In a process of its own, which is killed if the read waits after all.
+    let ended = child::run(NAME, &[], || {
+        on_each("a flag", |runtime| {
+            runtime.run(|| {
+                let (mut reader, mut writer) = UnixStream::pair().expect("two sockets");
+                rustix::io::ioctl_fionbio(&reader, true).expect("a flag may be set");
+                let mut bytes = [0; 16];
+                let error = reader.read(&mut bytes).expect_err("nothing was written");
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                writer.write_all(b"x").expect("room");
+                assert_eq!(reader.read(&mut bytes).expect("one byte"), 1);
+                let error = reader.read(&mut bytes).expect_err("nothing is left");
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
             });
         });
     });

@@ -166,9 +166,11 @@ pub(super) fn figure(metric: &str, value: f64) -> String {
         m if m.ends_with("_bytes") => format!("{value:.0} B"),
         m if m.ends_with("_ns") && value < 100.0 => format!("{value:.1} ns"),
         m if m.ends_with("_ns") => format!("{value:.0} ns"),
-        m if m.ends_with("_us") => format!("{value:.2} us"),
+        m if m.ends_with("_us") && value < 1000.0 => format!("{value:.2} us"),
+        m if m.ends_with("_us") => format!("{value:.0} us"),
         m if m.ends_with("_per_s") => format!("{value:.0}/s"),
-        m if m.ends_with("_ms") => format!("{value:.2} ms"),
+        m if m.ends_with("_ms") && value < 1000.0 => format!("{value:.2} ms"),
+        m if m.ends_with("_ms") => format!("{value:.0} ms"),
         m if m.ends_with("_s") => format!("{value:.2} s"),
         _ => format!("{value}"),
     }

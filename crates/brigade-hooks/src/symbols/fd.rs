@@ -7,14 +7,15 @@
 //! The descriptors of the runtime itself are not open for anybody: closing them fails with `EBADF`, and a duplicate
 //! onto one moves it first.
 
-use brigade_runtime::clock::NEVER;
 use brigade_runtime::descriptors::{Fd, Interest, closing, fact, opened, replacing, shared};
 use brigade_runtime::park::{Green, blocking};
 use libc::{c_char, c_int, c_uint, c_ulong, c_void, sockaddr, socklen_t};
 
 use super::errno::{from_kernel, set_errno};
 use super::next::Next;
-use super::wait::{self, AGAIN, Operation, call, is_nonblocking, kind, poll_now, timeval_ns};
+use super::wait::{
+    self, AGAIN, Operation, call, is_nonblocking, kind, option_of, poll_now, timeval_ns,
+};
 use crate::status::Hook;
 
 /// The hooks of this module.
@@ -127,7 +128,7 @@ fn from_flags(close_on_exec: bool, nonblocking: bool) -> u32 {
     known | nonblock
 }
 
-fn socket_facts(kind: c_int) -> u32 {
+fn socket_facts(domain: c_int, kind: c_int, protocol: c_int) -> u32 {
     let flags = from_flags(
         kind & libc::SOCK_CLOEXEC != 0,
         kind & libc::SOCK_NONBLOCK != 0,
@@ -138,7 +139,11 @@ fn socket_facts(kind: c_int) -> u32 {
     } else {
         fact::SOCKET
     };
-    flags | stream | fact::FLOW
+    let is_tcp = stream == fact::STREAM
+        && matches!(domain, libc::AF_INET | libc::AF_INET6)
+        && matches!(protocol, 0 | libc::IPPROTO_TCP);
+    let bare = if is_tcp { fact::BARE } else { 0 };
+    flags | stream | bare | fact::FLOW
 }
 
 /// # Safety
@@ -148,7 +153,7 @@ pub(crate) unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_i
     // SAFETY: the caller's contract.
     let fd = unsafe { SOCKET.get()(domain, kind, protocol) };
     if fd >= 0 {
-        opened(fd, socket_facts(kind));
+        opened(fd, socket_facts(domain, kind, protocol));
     }
     fd
 }
@@ -166,8 +171,9 @@ pub(crate) unsafe extern "C" fn socketpair(
     unsafe {
         let result = SOCKETPAIR.get()(domain, kind, protocol, pair);
         if result == 0 {
-            opened(*pair, socket_facts(kind));
-            opened(*pair.add(1), socket_facts(kind));
+            let facts = socket_facts(domain, kind, protocol);
+            opened(*pair, facts);
+            opened(*pair.add(1), facts);
         }
         result
     }
@@ -219,6 +225,11 @@ fn note_accepted(listener: c_int, fd: c_int, flags: c_int) {
         Some(facts) if facts.has(fact::SOCKET) => bits |= fact::SOCKET | fact::FLOW,
         _ => {}
     }
+    for inherited in [fact::BARE, fact::ODD] {
+        if from.is_some_and(|facts| facts.has(inherited)) {
+            bits |= inherited;
+        }
+    }
     let alike = from
         .is_some_and(|facts| facts.has(fact::KNOWN) && !facts.has_any(fact::TIMEOUTS | fact::ODD));
     if !alike {
@@ -243,6 +254,11 @@ pub(crate) unsafe extern "C" fn accept(
     let fd = unsafe { ACCEPT.get()(listener, address, length) };
     note_accepted(listener, fd, 0);
     fd
+}
+
+/// Whether connections can be waited for.
+fn is_listening(fd: c_int) -> bool {
+    option_of(fd, libc::SO_ACCEPTCONN) != 0
 }
 
 /// The kernel has no way to accept without blocking but the descriptor's own flag; so it is asked first whether
@@ -277,8 +293,9 @@ pub(crate) unsafe extern "C" fn accept4(
             ],
         )
     };
+    let is_valid = flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) == 0;
     let attempt = || match poll_now(listener, libc::POLLIN) {
-        0 => AGAIN,
+        0 if is_valid && is_listening(listener) => AGAIN,
         _ => operation(),
     };
     let facts = Fd::get(listener).map(Fd::facts);
@@ -413,6 +430,12 @@ fn highest_open() -> c_uint {
 /// As in libc.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    const UNSHARE: c_int = 2;
+    if flags & UNSHARE != 0 && Green::current().is_some() {
+        // It would give the kernel thread, not the green thread, a table of its own.
+        set_errno(libc::EINVAL);
+        return -1;
+    }
     if flags != 0 || first > last {
         // SAFETY: the caller's contract. The flags close nothing now, or not for this thread.
         return unsafe { CLOSE_RANGE.get()(first, last, flags) };
@@ -551,6 +574,8 @@ pub(crate) unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mu
     if result >= 0 && request == libc::FIONBIO {
         // SAFETY: the kernel has read the same word.
         note_nonblocking(fd, unsafe { *argument.cast::<c_int>() } != 0);
+    } else if result >= 0 && request == libc::FIONCLEX {
+        shared(fd);
     }
     result
 }
@@ -571,12 +596,19 @@ pub(crate) unsafe extern "C" fn setsockopt(
 ) -> c_int {
     // SAFETY: the caller's contract.
     let result = unsafe { SETSOCKOPT.get()(number, level, option, value, length) };
-    if result != 0 || level != libc::SOL_SOCKET {
+    if result != 0 || !matches!(level, libc::SOL_SOCKET | libc::IPPROTO_TCP) {
         return result;
     }
     let Some(fd) = Fd::get(number) else {
         return result;
     };
+    if level == libc::IPPROTO_TCP {
+        if option == libc::TCP_ULP {
+            // Records from now on (TLS in the kernel).
+            fd.learn(fd.facts(), 0, fact::BARE);
+        }
+        return result;
+    }
     let interest = match option {
         libc::SO_RCVTIMEO | SO_RCVTIMEO_NEW => Interest::Read,
         libc::SO_SNDTIMEO | SO_SNDTIMEO_NEW => Interest::Write,
@@ -588,7 +620,6 @@ pub(crate) unsafe extern "C" fn setsockopt(
     };
     // SAFETY: the kernel has read a structure of this size.
     let timeout_ns = timeval_ns(unsafe { value.cast::<libc::timeval>().read_unaligned() });
-    debug_assert!(timeout_ns != NEVER);
     fd.set_timeout_ns(interest, timeout_ns);
     fd.learn(fd.facts(), fact::TIMEOUTS, 0);
     result

@@ -299,6 +299,12 @@ pub(crate) unsafe extern "C" fn __ppoll_chk(
     unsafe { ppoll(fds, count, timeout, mask) }
 }
 
+/// Whether the caller's sets surely hold so many numbers. Of a higher count the kernel uses only as much as descriptors
+/// can be open, which it alone knows.
+fn has_whole_sets(count: c_int) -> bool {
+    (0..=libc::FD_SETSIZE as c_int).contains(&count)
+}
+
 /// The three sets of `select`, as many words of each as `count` numbers need.
 struct Sets {
     at: [*mut fd_set; 3],
@@ -430,8 +436,8 @@ pub(crate) unsafe extern "C" fn select(
         }),
         Some(_) => None,
     };
-    let Some(deadline_ns) = deadline_ns.filter(|_| count >= 0) else {
-        return operation();
+    let Some(deadline_ns) = deadline_ns.filter(|_| has_whole_sets(count)) else {
+        return blocking(operation);
     };
     // SAFETY: the caller's contract.
     let result = unsafe { select_until(green, count, [reads, writes, excepts], deadline_ns) };
@@ -465,7 +471,7 @@ pub(crate) unsafe extern "C" fn pselect(
     // SAFETY: the caller's contract: null or a valid time.
     let deadline_ns = unsafe { timeout.as_ref() }.map_or(Some(NEVER), deadline_of);
     match deadline_ns {
-        Some(deadline_ns) if mask.is_null() && count >= 0 => {
+        Some(deadline_ns) if mask.is_null() && has_whole_sets(count) => {
             // SAFETY: the caller's contract.
             let result =
                 unsafe { select_until(green, count, [reads, writes, excepts], deadline_ns) };

@@ -151,8 +151,8 @@ pub(super) unsafe fn receive(green: Green, number: c_int, place: Place, flags: c
     if flags & libc::MSG_WAITALL != 0 || facts.has(fact::ODD) {
         return receive_odd(green, fd, place, flags);
     }
-    let operation = Operation::new(green, fd, Interest::Read, true);
-    if flags & !HARMLESS != 0 || !facts.has(fact::KNOWN | fact::STREAM) {
+    let mut operation = Operation::new(green, fd, Interest::Read, true);
+    if flags & !HARMLESS != 0 || !facts.has(fact::KNOWN | fact::BARE) {
         return operation.run(
             // SAFETY: as above: the arguments are those of the caller, who keeps libc's contract.
             || unsafe { raw_receive(number, place, flags | libc::MSG_DONTWAIT) },
@@ -187,6 +187,7 @@ fn receive_odd(green: Green, fd: Fd, place: Place, flags: c_int) -> isize {
             blocking(block)
         };
     }
+    let mut operation = Operation::new(green, fd, Interest::Read, true);
     let mut done = 0;
     loop {
         let rest = Place {
@@ -199,7 +200,6 @@ fn receive_odd(green: Green, fd: Fd, place: Place, flags: c_int) -> isize {
         if done > 0 && poll_now(fd.number(), 0) & isize::from(libc::POLLERR) != 0 {
             return done as isize;
         }
-        let operation = Operation::new(green, fd, Interest::Read, true);
         let result = operation.run(
             // SAFETY: as above: the arguments are those of the caller, who keeps libc's contract.
             || unsafe { raw_receive(fd.number(), rest, flags | libc::MSG_DONTWAIT) },
@@ -458,6 +458,10 @@ pub(super) unsafe fn transmit(
     let Some(fd) = fd else {
         return attempt(0, 0);
     };
+    if flags & libc::MSG_FASTOPEN != 0 && !wait::is_nonblocking(fd) {
+        // It connects as well, which the attempt would leave in progress.
+        return blocking(|| attempt(0, 0));
+    }
     if fd.facts().has(fact::STREAM) {
         return send_all(green, fd, length, attempt);
     }
@@ -512,23 +516,8 @@ fn transmit_rest(
 
 /// Whether the socket's own readiness says when it can send.
 fn is_internet(fd: c_int) -> bool {
-    let mut value: c_int = 0;
-    let mut size = size_of::<c_int>() as socklen_t;
-    // SAFETY: the places are as large as said.
-    unsafe {
-        call(
-            libc::SYS_getsockopt,
-            [
-                fd as usize,
-                libc::SOL_SOCKET as usize,
-                libc::SO_DOMAIN as usize,
-                &raw mut value as usize,
-                &raw mut size as usize,
-                0,
-            ],
-        )
-    };
-    value == libc::AF_INET || value == libc::AF_INET6
+    let domain = wait::option_of(fd, libc::SO_DOMAIN);
+    domain == libc::AF_INET || domain == libc::AF_INET6
 }
 
 /// # Safety
@@ -695,10 +684,30 @@ pub(crate) unsafe extern "C" fn sendmmsg(
     count: c_uint,
     flags: c_int,
 ) -> c_int {
-    let Some(green) = Green::current() else {
-        // SAFETY: the caller's contract.
-        return unsafe { SENDMMSG.get()(number, messages, count, flags) };
-    };
+    // SAFETY: the caller's contract; the kernel has accepted the headers of what was sent.
+    unsafe {
+        let sent = match Green::current() {
+            None => SENDMMSG.get()(number, messages, count, flags),
+            Some(green) => transmit_messages(green, number, messages, count, flags),
+        };
+        for index in 0..sent.max(0) as usize {
+            share_rights(&raw const (*messages.add(index)).msg_hdr);
+        }
+        sent
+    }
+}
+
+/// `sendmmsg` on a green thread; sets errno.
+///
+/// # Safety
+/// As `sendmmsg`.
+unsafe fn transmit_messages(
+    green: Green,
+    number: c_int,
+    messages: *mut libc::mmsghdr,
+    count: c_uint,
+    flags: c_int,
+) -> c_int {
     // SAFETY: the caller's contract.
     let with = |flags: c_int| unsafe {
         call(

@@ -9,7 +9,7 @@
 //!
 //! An offset of -1 means "at the file position", for both calls.
 
-use brigade_runtime::descriptors::{Fd, Interest, fact};
+use brigade_runtime::descriptors::{Fd, Interest, closing, fact};
 use brigade_runtime::park::{Green, blocking};
 use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
 
@@ -171,11 +171,12 @@ unsafe fn read_slow(green: Green, fd: Fd, parts: *const iovec, count: c_int, at:
         // SAFETY: the caller's contract.
         return unsafe { read_file(green, fd, parts, count, at) };
     }
-    let operation = Operation::new(green, fd, Interest::Read, true);
+    let mut operation = Operation::new(green, fd, Interest::Read, true);
     if !facts.has(fact::NO_NOWAIT) {
         let seen = operation.seen();
         let first = with(NOWAIT);
-        if !is_refusal(first) {
+        // `EINVAL` is about the arguments, and not to be waited for.
+        if !is_refusal(first) || first == -(libc::EINVAL as isize) {
             if first != AGAIN {
                 return first;
             }
@@ -305,6 +306,7 @@ unsafe fn write_vector(green: Green, number: c_int, parts: *const iovec, count: 
 #[cold]
 fn write_rest(green: Green, fd: Fd, parts: &[iovec], total: usize, first: isize) -> isize {
     let is_stream = fd.facts().has(fact::STREAM);
+    let mut operation = Operation::new(green, fd, Interest::Write, true);
     let mut done = first.max(0) as usize;
     loop {
         // SAFETY: the kernel has read the parts, so they are valid.
@@ -335,8 +337,7 @@ fn write_rest(green: Green, fd: Fd, parts: &[iovec], total: usize, first: isize)
         if is_stream && done > 0 && wait::poll_now(fd.number(), 0) & error != 0 {
             return done as isize;
         }
-        let result =
-            Operation::new(green, fd, Interest::Write, true).run(|| with(NOWAIT), || with(0));
+        let result = operation.run(|| with(NOWAIT), || with(0));
         if result <= 0 {
             return if done > 0 { done as isize } else { result };
         }
@@ -368,7 +369,7 @@ fn send_parts(fd: c_int, parts: &[iovec], flags: c_int) -> isize {
     }
 }
 
-/// A file that cannot say whether a write would block: `poll` says so for a page.
+/// A file that cannot say whether a write would block: `poll` says so, for a FIFO only for a page.
 ///
 /// # Safety
 /// As [`write_vector`].
@@ -380,7 +381,7 @@ unsafe fn write_polled(green: Green, fd: Fd, parts: *const iovec, count: c_int) 
         return whole();
     }
     let page = || Operation::new(green, fd, Interest::Write, false);
-    if count != 1 {
+    if count != 1 || !is_fifo(fd.number()) {
         return page().run_polled(whole);
     }
     // SAFETY: the caller's contract; a part that is not there makes the call below fail as libc's would.
@@ -406,6 +407,22 @@ unsafe fn write_polled(green: Green, fd: Fd, parts: *const iovec, count: c_int) 
     }
 }
 
+fn is_fifo(fd: c_int) -> bool {
+    // SAFETY: zeros are a valid place-holder.
+    let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+    let place = &raw mut stat as usize;
+    // SAFETY: the place is as large as the kernel's structure.
+    let result = unsafe { call(libc::SYS_fstat, [fd as usize, place, 0, 0, 0, 0]) };
+    result == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFIFO
+}
+
+/// Whether the number no longer names the socket that it was known for: it was closed unseen (inside libc, or by a raw
+/// system call) and is another file now. Forgets what was known.
+#[inline]
+fn was_no_socket(fd: c_int, result: isize) -> bool {
+    result == -(libc::ENOTSOCK as isize) && closing(fd)
+}
+
 /// # Safety
 /// As in libc.
 #[unsafe(no_mangle)]
@@ -424,14 +441,16 @@ pub(crate) unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, length: siz
                 address: core::ptr::null_mut(),
                 address_length: core::ptr::null_mut(),
             };
-            receive(green, fd, place, 0)
-        } else {
-            let part = iovec {
-                iov_base: buffer,
-                iov_len: length,
-            };
-            read_vector(green, fd, &part, 1, HERE)
+            let result = receive(green, fd, place, 0);
+            if !was_no_socket(fd, result) {
+                return from_kernel(result);
+            }
         }
+        let part = iovec {
+            iov_base: buffer,
+            iov_len: length,
+        };
+        read_vector(green, fd, &part, 1, HERE)
     })
 }
 
@@ -582,14 +601,16 @@ pub(crate) unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, length: 
     // SAFETY: the caller's contract.
     from_kernel(unsafe {
         if is_stream {
-            transmit(green, fd, buffer, length, 0, core::ptr::null(), 0)
-        } else {
-            let part = iovec {
-                iov_base: buffer.cast_mut(),
-                iov_len: length,
-            };
-            write_vector(green, fd, &part, 1)
+            let result = transmit(green, fd, buffer, length, 0, core::ptr::null(), 0);
+            if !was_no_socket(fd, result) {
+                return from_kernel(result);
+            }
         }
+        let part = iovec {
+            iov_base: buffer.cast_mut(),
+            iov_len: length,
+        };
+        write_vector(green, fd, &part, 1)
     })
 }
 

@@ -27,15 +27,38 @@ pub(super) unsafe fn call(number: c_long, arguments: [usize; 6]) -> isize {
 }
 
 /// Whether `O_NONBLOCK` is set.
+#[inline]
 pub(super) fn is_nonblocking(fd: Fd) -> bool {
     let facts = fd.facts();
-    if facts.has(fact::KNOWN) {
+    if facts.has(fact::KNOWN | fact::ASKED) {
         return facts.has(fact::NONBLOCK);
     }
+    ask_nonblocking(fd)
+}
+
+/// The kernel is asked once even for a descriptor whose flags are known: crates that make their own system calls set
+/// `O_NONBLOCK` on what others have made, and they do so before the first wait. What `connect` sets for a moment is
+/// never learnt: it notes its own answer before, so one from between comes too late.
+#[cold]
+fn ask_nonblocking(fd: Fd) -> bool {
     let get = libc::F_GETFL as usize;
-    // SAFETY: asks for flags; any number is allowed.
-    let flags = unsafe { call(libc::SYS_fcntl, [fd.number() as usize, get, 0, 0, 0, 0]) };
-    flags >= 0 && flags as c_int & libc::O_NONBLOCK != 0
+    loop {
+        let facts = fd.facts();
+        if facts.has(fact::KNOWN | fact::ASKED) {
+            return facts.has(fact::NONBLOCK);
+        }
+        // SAFETY: asks for flags; any number is allowed.
+        let flags = unsafe { call(libc::SYS_fcntl, [fd.number() as usize, get, 0, 0, 0, 0]) };
+        let on = flags >= 0 && flags as c_int & libc::O_NONBLOCK != 0;
+        let (set, clear) = if on {
+            (fact::ASKED | fact::NONBLOCK, 0)
+        } else {
+            (fact::ASKED, fact::NONBLOCK)
+        };
+        if !facts.has(fact::KNOWN) || fd.learn_unless_changed(facts, set, clear) {
+            return on;
+        }
+    }
 }
 
 /// The deadline that a timeout of the socket sets to an operation which begins now.
@@ -86,8 +109,11 @@ fn ask_timeout_ns(fd: c_int, interest: Interest) -> u64 {
     timeval_ns(value)
 }
 
-/// A timeout as sockets take it, nanoseconds.
+/// A timeout as sockets take it, nanoseconds. A negative one has passed when it begins.
 pub(super) fn timeval_ns(value: libc::timeval) -> u64 {
+    if value.tv_sec < 0 {
+        return 1;
+    }
     (value.tv_sec as u64)
         .saturating_mul(1_000_000_000)
         .saturating_add((value.tv_usec as u64).saturating_mul(1000))
@@ -110,7 +136,7 @@ pub(super) fn kind(fd: Fd) -> brigade_runtime::descriptors::Facts {
     }
     let bits = match stat.st_mode & libc::S_IFMT {
         libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => fact::PLAIN,
-        libc::S_IFSOCK if socket_type(fd.number()) == libc::SOCK_STREAM => {
+        libc::S_IFSOCK if option_of(fd.number(), libc::SO_TYPE) == libc::SOCK_STREAM => {
             fact::FLOW | fact::STREAM
         }
         libc::S_IFSOCK => fact::FLOW | fact::SOCKET,
@@ -120,7 +146,8 @@ pub(super) fn kind(fd: Fd) -> brigade_runtime::descriptors::Facts {
     fd.facts()
 }
 
-fn socket_type(fd: c_int) -> c_int {
+/// An option of the socket, of those that are a number; 0 if it is none.
+pub(super) fn option_of(fd: c_int, option: c_int) -> c_int {
     let mut value: c_int = 0;
     let mut size = size_of::<c_int>() as libc::socklen_t;
     // SAFETY: the places are as large as said.
@@ -130,7 +157,7 @@ fn socket_type(fd: c_int) -> c_int {
             [
                 fd as usize,
                 libc::SOL_SOCKET as usize,
-                libc::SO_TYPE as usize,
+                option as usize,
                 &raw mut value as usize,
                 &raw mut size as usize,
                 0,
@@ -226,10 +253,11 @@ impl Operation {
         }
     }
 
-    /// Tries until it need not block. `block` is the operation itself.
+    /// Tries until it need not block. `block` is the operation itself. If called again, for the next part, the timeout
+    /// goes on.
     #[inline(always)]
     pub(super) fn run(
-        mut self,
+        &mut self,
         mut attempt: impl FnMut() -> isize,
         block: impl FnOnce() -> isize,
     ) -> isize {
@@ -253,7 +281,7 @@ impl Operation {
     /// As [`Operation::run`] for files that have no attempt of their own: asks `poll` first. The operation may block
     /// nevertheless when somebody else is faster; then its processor is handed on.
     #[cold]
-    pub(super) fn run_polled(mut self, operation: impl Fn() -> isize) -> isize {
+    pub(super) fn run_polled(&mut self, operation: impl Fn() -> isize) -> isize {
         let events = match self.interest {
             Interest::Read => libc::POLLIN,
             Interest::Write => libc::POLLOUT,

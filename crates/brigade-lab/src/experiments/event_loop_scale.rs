@@ -29,9 +29,9 @@ pub(super) struct EventLoopScale;
 
 static INFO: Info = Info {
     name: "event-loop-scale",
-    claim: "One event loop serves thousands of connections with a fraction of the memory and of the \
-            kernel's switches that a kernel thread for each takes, and idle ones \
-            cost it nothing; so do green threads, with plain blocking code.",
+    claim: "One event loop serves thousands of connections with a fraction of the memory and of \
+            the kernel's switches that a kernel thread for each takes, and idle ones cost it \
+            nothing; so do green threads, with plain blocking code.",
     said_in: "texts on epoll, nginx and Node.js, and on the C10K problem",
     method: "Echo servers in processes of their own: many connections are open, 50 (100 at full \
              scale) send a message of 64 bytes whenever the last answer is there. Memory per \

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | green thread, `WAIT` or `WAIT_BITSET` on a private word | the table (`table.rs`) |
 //! | green thread, any other futex operation that waits (shared words, `CLOCK_REALTIME`, PI) | the kernel, with its processor given away |
-//! | kernel thread; green thread from within the scheduler (an allocator's lock) | the kernel |
+//! | kernel thread | the kernel |
 //!
 //! A wake of a private word looks into the table and then, for what is left of its count, into the kernel. As in the
 //! kernel, private waits and shared wakes do not meet.
@@ -19,18 +19,16 @@
 //!    second time on average where that found some, else about every 16th. So neither kind is passed over for ever.
 //!    No count of kernel waiters is kept: a wait that goes to the kernel costs what it costs without us, and
 //!    waiters that came by another way than this symbol count too.
-//! 3. *The scheduler first.* A carrier that waits for a word while the scheduler waits for it is served before green
-//!    threads: these may need that very carrier to run. It counts itself, so a wake either sees it or came before the
-//!    kernel compared the word.
-//! 4. What the table does not know (odd operations, bad addresses and times) goes to the kernel, whose answer it is.
-//! 5. Requeuing and `WAKE_OP` wake every green waiter of their words. Futex waits may end for no reason.
+//! 3. What the table does not know (odd operations, bad addresses and times) goes to the kernel, whose answer it is.
+//! 4. Requeuing and `WAKE_OP` wake every green waiter of their words. Futex waits may end for no reason.
+//! 5. A carrier that waits in the kernel inside the runtime, for the lock of an allocator, holds its processor. A wake
+//!    that went to a green thread instead could leave nobody to run that thread. So while such a carrier waits for a
+//!    word of the bucket, the kernel's waiters are always served first. It passes the wake on when it has had the lock.
 //!
 //! # Limits
 //!
 //! A private word that is not mapped is a segmentation fault instead of `EFAULT`, if its address looks like one. A
 //! signal handler that wakes a word of the bucket whose lock the interrupted code holds (for some 50 ns) hangs.
-//! An allocator whose lock is handed over to a chosen waiter (parking_lot does so now and then) may hand it to a green
-//! thread while every carrier waits for it in the scheduler; locks that are taken by who comes first are safe.
 //! Other system calls made through `syscall` pass straight on; if one blocks, the monitor hands the processor off.
 //!
 //! # Rejected
@@ -40,7 +38,7 @@
 
 mod table;
 
-use brigade_runtime::park::{self, Green, is_scheduler_waiting};
+use brigade_runtime::park::{self, Green};
 use brigade_runtime::raw::sys;
 use core::sync::atomic::{AtomicU32, Ordering};
 use libc::{c_int, c_long, timespec};
@@ -154,11 +152,11 @@ pub(crate) unsafe extern "C" fn syscall(
     futex(Call([a, b, c, d, e, f]))
 }
 
-/// Whether a futex operation may have to do with green threads. Where it has not, it passes straight on.
+/// Whether a futex operation may have to do with green threads or carriers. Where it has not, it passes straight on.
 #[inline(always)]
 fn concerns_greens(operation: c_int, address: usize) -> bool {
     match operation {
-        WAIT | WAIT_BITSET => Green::current().is_some() || is_scheduler_waiting(),
+        WAIT | WAIT_BITSET => Green::is_on_carrier(),
         WAKE | WAKE_BITSET => !table::is_empty(address),
         _ => true,
     }
@@ -169,7 +167,8 @@ fn futex(call: Call) -> c_long {
     match call.operation() {
         WAIT | WAIT_BITSET => match Green::current() {
             Some(green) => wait(green, call),
-            None => table::wait_urgently(call.address(), || call.pass_on()),
+            None if Green::is_on_carrier() => wait_below(call),
+            None => call.pass_on(),
         },
         WAKE => wake(call, ALL_BITS),
         WAKE_BITSET => wake(call, call.bits()),
@@ -197,6 +196,18 @@ fn wait(green: Green, call: Call) -> c_long {
     from_kernel(table::wait(green, word, call.value(), bits, deadline_ns)) as c_long
 }
 
+/// A wait in the kernel that holds a processor (invariant 5).
+#[cold]
+fn wait_below(call: Call) -> c_long {
+    let below = table::below(call.address());
+    // ORDER: SeqCst: before the kernel compares the word; its partner is the fence in `Bucket::is_empty`.
+    below.fetch_add(1, Ordering::SeqCst);
+    let result = call.pass_on();
+    // ORDER: Relaxed: a wake that still counts this wait asks the kernel first, which finds nobody.
+    below.fetch_sub(1, Ordering::Relaxed);
+    result
+}
+
 /// The kernel wakes one waiter even if it is asked for none, or for a negative number.
 fn most(count: u32) -> u32 {
     (count as i32).max(1) as u32
@@ -208,13 +219,15 @@ fn wake(call: Call, bits: u32) -> c_long {
     }
     let most = most(call.value());
     let mut in_kernel = 0;
-    let kernel_first = table::is_kernel_first(call.address());
+    // ORDER: Relaxed: after the fence in `Bucket::is_empty`; its partner is the count in `wait_below`.
+    let is_held_up = table::below(call.address()).load(Ordering::Relaxed) != 0;
+    let kernel_first = is_held_up || table::turn(call.address()).is_kernel_first();
     if kernel_first {
         in_kernel = call.wake_in_kernel(call.value());
         if in_kernel < 0 {
             return from_kernel(in_kernel) as c_long;
         }
-        table::note_kernel(call.address(), in_kernel > 0);
+        table::turn(call.address()).note(in_kernel > 0);
     }
     let mut woken = in_kernel as u32;
     if woken < most {

@@ -27,8 +27,8 @@ const BUCKETS: usize = 1 << 14;
 struct Place {
     bucket: Bucket<Sleeper>,
     turn: Turn,
-    /// Carriers that wait in the kernel, for a word of this bucket, on behalf of the scheduler.
-    urgent: AtomicU32,
+    /// Carriers that wait in the kernel and hold their processors.
+    below: AtomicU32,
 }
 
 impl Place {
@@ -39,7 +39,7 @@ impl Place {
                 waiters: AtomicU32::new(0),
             },
             turn: Turn::new(),
-            urgent: AtomicU32::new(0),
+            below: AtomicU32::new(0),
         }
     }
 }
@@ -70,29 +70,14 @@ pub(super) fn is_empty(address: usize) -> bool {
     place(address).bucket.is_empty()
 }
 
-/// Whether a wake of the word serves the kernel's waiters first. By a waker that has changed the word and called
-/// [`is_empty`].
-pub(super) fn is_kernel_first(address: usize) -> bool {
-    let place = place(address);
-    // ORDER: SeqCst: after the fence in `is_empty`; its partner is the addition in `wait_urgently`. A waker that does
-    // not see a waiter had changed the word before the kernel compared it for that waiter.
-    place.urgent.load(Ordering::SeqCst) != 0 || place.turn.is_kernel_first()
+/// Whose turn it is at the word.
+pub(super) fn turn(address: usize) -> &'static Turn {
+    &place(address).turn
 }
 
-/// After a wake that served the kernel first: whether it had waiters.
-pub(super) fn note_kernel(address: usize, had_waiters: bool) {
-    place(address).turn.note(had_waiters);
-}
-
-/// Makes `call`, which waits for the word in the kernel while the scheduler waits for the caller.
-pub(super) fn wait_urgently<R>(address: usize, call: impl FnOnce() -> R) -> R {
-    let urgent = &place(address).urgent;
-    // ORDER: SeqCst: before the kernel compares the word; see `is_kernel_first`.
-    urgent.fetch_add(1, Ordering::SeqCst);
-    let result = call();
-    // ORDER: Relaxed: a count that is too high only prefers the kernel for a moment longer.
-    urgent.fetch_sub(1, Ordering::Relaxed);
-    result
+/// How many carriers wait in the kernel, and hold their processors, for a word of the bucket.
+pub(super) fn below(address: usize) -> &'static AtomicU32 {
+    &place(address).below
 }
 
 /// Waits until a wake of `word`, while it has the value `expected`: 0 or `-errno`, as the kernel has it.
@@ -145,10 +130,13 @@ fn register_fork_handler() {
 fn empty_after_fork() {
     for place in &TABLE {
         // ORDER: Relaxed: the child has one thread.
-        let waiters = place.bucket.waiters.load(Ordering::Relaxed);
+        if place.below.load(Ordering::Relaxed) != 0 {
+            // ORDER: Relaxed: as above.
+            place.below.store(0, Ordering::Relaxed);
+        }
         // ORDER: Relaxed: as above.
-        let urgent = place.urgent.load(Ordering::Relaxed);
-        if waiters == 0 && urgent == 0 && place.bucket.queue.try_lock().is_some() {
+        let waiters = place.bucket.waiters.load(Ordering::Relaxed);
+        if waiters == 0 && place.bucket.queue.try_lock().is_some() {
             continue;
         }
         // SAFETY: nobody else uses the bucket, and it holds no value that must be dropped. It lies in a static with

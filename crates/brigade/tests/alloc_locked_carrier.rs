@@ -1,4 +1,4 @@
-//! The same behind `CarrierAlloc`: the allocator runs as the kernel thread, where nothing may park.
+//! An allocator with a lock of std behind `CarrierAlloc` runs as the kernel thread, where nothing may park.
 
 mod common;
 
