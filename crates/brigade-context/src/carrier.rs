@@ -10,10 +10,10 @@
 //!
 //! Invariants
 //! 1. A value of [`carrier`] is right until the next switch, and must not be kept over one.
-//! 2. `pins` counts the [`RawLock`](crate::prim::RawLock)s that code on the carrier holds. A green thread that holds
-//!    one does not switch, so the count belongs to the carrier.
+//! 2. `pins` counts the [`RawLock`](crate::prim::RawLock)s that code on the carrier holds, and the calls of
+//!    [`on_carrier`] that it is in. A green thread does not switch meanwhile, so the count belongs to the carrier.
 //! 3. [`on_carrier`] runs with the kernel thread's own thread pointer, so nothing in it is a green
-//!    thread's, and it must not switch.
+//!    thread's, and it must not switch: a libc hook that would park blocks the kernel thread.
 
 use crate::arch;
 use core::cell::Cell;
@@ -42,7 +42,8 @@ impl CarrierBase {
         }
     }
 
-    /// Whether code on this carrier holds a [`RawLock`](crate::prim::RawLock): such code must not switch.
+    /// Whether code on this carrier holds a [`RawLock`](crate::prim::RawLock) or runs in [`on_carrier`]: such code must
+    /// not switch.
     #[inline(always)]
     pub fn is_pinned(&self) -> bool {
         self.pins.get() != 0
@@ -147,7 +148,7 @@ impl Default for CarrierBase {
     }
 }
 
-/// The code that runs here takes a lock below the scheduler.
+/// The code that runs here takes a lock below the scheduler, or changes its thread pointer.
 #[inline(always)]
 pub(crate) fn pin() {
     // SAFETY: a non-null carrier word points to an attached carrier, alive while the thread runs on it.
@@ -210,12 +211,15 @@ fn on_carrier_slow<F: FnOnce() -> R, R>(f: F) -> R {
         f: MaybeUninit::new(f),
         result: MaybeUninit::<R>::uninit(),
     };
+    pin();
     // SAFETY: `on_green` was true, so the word points to this kernel thread's carrier. `run` is an
-    // `extern "C"` function, so it never unwinds; not switching is the documented duty of `f`.
-    unsafe {
+    // `extern "C"` function, so it never unwinds; `f` does not switch, since it is pinned.
+    let result = unsafe {
         arch::call_with_tp((*carrier()).tp, run::<F, R>, (&raw mut call).cast());
         call.result.assume_init()
-    }
+    };
+    unpin();
+    result
 }
 
 /// Makes the calling thread an ordinary kernel thread again, in a child process after fork, where it

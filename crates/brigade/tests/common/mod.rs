@@ -15,6 +15,7 @@
 pub(crate) mod allocation;
 pub(crate) mod child;
 pub(crate) mod library;
+pub(crate) mod locking;
 pub(crate) mod memory;
 pub(crate) mod mixed;
 pub(crate) mod net;
