@@ -348,6 +348,22 @@ pub mod sys {
         unsafe { syscall(libc::SYS_nanosleep, [&raw const t as usize, 0, 0, 0, 0, 0]) };
     }
 
+    /// The signals that the calling kernel thread blocks, one bit each.
+    pub fn blocked_signals() -> u64 {
+        let mut set = 0_u64;
+        let arguments = [
+            libc::SIG_SETMASK as usize,
+            0,
+            &raw mut set as usize,
+            8,
+            0,
+            0,
+        ];
+        // SAFETY: no new set, and a place for the old one of the size that is passed.
+        unsafe { syscall(libc::SYS_rt_sigprocmask, arguments) };
+        set
+    }
+
     /// Asks the kernel's fair scheduler for time slices of `slice_ns` for the kernel thread `tid` of this
     /// process (0 for the caller); 0 ns restores the kernel's default. A thread with a shorter slice is
     /// scheduled sooner after it wakes; its share of the processor stays the same. Ignored by kernels

@@ -101,6 +101,8 @@ pub(crate) struct Carrier {
     pub(crate) tid: AtomicU32,
     /// Operations that might have parked the running thread and did not.
     calls: AtomicU32,
+    /// The signals that the kernel thread blocked when it started.
+    pub(crate) blocked_signals: Cell<u64>,
 }
 
 /// Every how many calls a thread looks whether it has had its time.
@@ -131,6 +133,7 @@ impl Carrier {
             parker: AtomicU32::new(EMPTY),
             tid: AtomicU32::new(0),
             calls: AtomicU32::new(0),
+            blocked_signals: Cell::new(0),
         }
     }
 

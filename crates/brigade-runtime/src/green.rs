@@ -17,6 +17,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use brigade_context::prim::sys;
 use brigade_event::WaitReason;
 
 use crate::current::{park, yield_if_overdue};
@@ -101,6 +102,17 @@ impl Green {
         // SAFETY: a green thread runs on a carrier.
         let carrier = unsafe { &*sched::here() };
         if carrier.count_call() {
+            self.checkpoint_slow();
+        }
+    }
+
+    /// Not in a signal handler, which may have interrupted malloc in the middle of what belongs to the carrier, or runs
+    /// on the carrier's signal stack. A handler blocks its own signal, unless it was told not to.
+    #[cold]
+    fn checkpoint_slow(self) {
+        // SAFETY: a green thread runs on a carrier.
+        let carrier = unsafe { &*sched::here() };
+        if self.is_on_own_stack() && sys::blocked_signals() == carrier.blocked_signals.get() {
             yield_if_overdue();
         }
     }

@@ -88,6 +88,7 @@ pub(crate) unsafe fn enter_carrier(argument: *mut c_void) -> *const Carrier {
     // ORDER: Relaxed: read by the monitor as a number.
     record.tid.store(sys::gettid(), Ordering::Relaxed);
     be_prompt();
+    record.blocked_signals.set(sys::blocked_signals());
     // SAFETY: on the carrier's own kernel thread; `base` is the first field.
     if unsafe { CarrierBase::attach(carrier.cast()) }.is_err() {
         crate::task::fatal("brigade: no memory for the signal stack of a carrier");
