@@ -89,6 +89,10 @@ pub mod fact {
     /// The kernel was asked for the flags since the number was made (with `KNOWN`): a crate that makes its own system
     /// calls may have set `O_NONBLOCK` on what another one made.
     pub const ASKED: u32 = 1024;
+    /// It listens.
+    pub const LISTENS: u32 = 4096;
+    /// It may be closed unseen, so nothing is learnt of it.
+    pub const LENT: u32 = 8192;
     /// It belongs to a reactor: for everyone else the number is not open.
     pub(crate) const OURS: u32 = 128;
 }
@@ -156,6 +160,12 @@ impl Facts {
     #[must_use]
     pub fn has_any(self, bits: u32) -> bool {
         self.0 as u32 & bits != 0
+    }
+
+    /// These facts and `bits`.
+    #[must_use]
+    pub fn and(self, bits: u32) -> Facts {
+        Facts(self.0 | u64::from(bits))
     }
 
     fn generation(self) -> u32 {
@@ -324,6 +334,13 @@ impl Fd {
         );
     }
 
+    /// From now on a short read proves nothing.
+    #[cold]
+    pub fn distrust_short_reads(self) {
+        // ORDER: Relaxed: as in `set_drained`, the bit publishes nothing.
+        self.entry.words[Interest::Read as usize].fetch_or(STICKY, Ordering::Relaxed);
+    }
+
     fn bump(self, interest: Interest, sticky: bool, reset: bool) {
         let word = &self.entry.words[interest as usize];
         // ORDER: Release: pairs with the Acquire of `seen`; Relaxed on the load, it is an exchange of a counter.
@@ -359,6 +376,17 @@ impl Fd {
             fire(&mut waiters, interest, ready);
         }
         std::mem::take(&mut waiters.reactor)
+    }
+
+    /// The number has been closed: a thread that began to wait after [`Fd::renew`] looks again.
+    pub(crate) fn stir(self, ready: &mut List<Task>) {
+        let mut waiters = self.entry.waiters.lock();
+        for interest in [Interest::Read, Interest::Write] {
+            if !waiters.first[interest as usize].is_null() {
+                self.bump(interest, false, false);
+                fire(&mut waiters, interest, ready);
+            }
+        }
     }
 
     /// Whether the entry holds nothing but, perhaps, facts.

@@ -174,6 +174,25 @@ pub fn closing(number: c_int) -> bool {
     true
 }
 
+/// The number has been closed, or names another file: who has begun to wait for it since [`closing`] tries again, and
+/// hears from the kernel what is there.
+pub fn closed(number: c_int) {
+    if let Some(fd) = Fd::if_any(number)
+        && fd.is_registered()
+    {
+        let mut ready = List::new();
+        fd.stir(&mut ready);
+        schedule(ready);
+    }
+}
+
+/// Somebody may close `number` unseen (a `FILE` does): nothing is learnt of it until it is opened or closed again.
+pub fn lent(number: c_int) {
+    if let Some(fd) = Fd::get(number) {
+        fd.learn(fd.facts(), fact::LENT, !(fact::LENT | fact::OURS));
+    }
+}
+
 /// Set when the fork handlers are there: before that a fork would share files unseen.
 static TRUSTED: AtomicBool = AtomicBool::new(false);
 

@@ -86,7 +86,7 @@ pub mod park {
 #[cfg(not(loom))]
 pub mod descriptors {
     pub use crate::fd::{Facts, Fd, Interest, Seen, fact};
-    pub use crate::io::{Wait, Wanted, closing, opened, replacing, shared};
+    pub use crate::io::{Wait, Wanted, closed, closing, lent, opened, replacing, shared};
 }
 
 /// What the layers above need of the one below: system calls and locks that go through no libc symbol, and forks.

@@ -403,7 +403,7 @@ fn deliver(events: u32, data: u64, ready: &mut List<Task>) {
     }
     let has = |bits: c_int| events & bits as u32 != 0;
     let over = has(libc::EPOLLHUP | libc::EPOLLERR);
-    // A read stops short of an urgent byte, whatever comes behind it.
+    // A read stops before urgent data, however much comes behind.
     let read_end = over || has(libc::EPOLLRDHUP | libc::EPOLLPRI);
     let read = read_end || has(libc::EPOLLIN);
     let write = over || has(libc::EPOLLOUT);

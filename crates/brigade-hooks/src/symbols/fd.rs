@@ -7,17 +7,17 @@
 //! The descriptors of the runtime itself are not open for anybody: closing them fails with `EBADF`, and a duplicate
 //! onto one moves it first.
 
-use brigade_runtime::descriptors::{Fd, Interest, closing, fact, opened, replacing, shared};
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use brigade_runtime::descriptors::{
+    Fd, Interest, closed, closing, fact, lent, opened, replacing, shared,
+};
 use brigade_runtime::park::{self, Green, blocking};
 use libc::{c_char, c_int, c_uint, c_ulong, c_void, sockaddr, socklen_t};
 
 use super::errno::{from_kernel, set_errno};
 use super::next::Next;
-use super::wait::{
-    self, AGAIN, Operation, call, is_nonblocking, kind, option_of, poll_now, timeval_ns,
-};
+use super::wait::{self, AGAIN, Operation, call, is_nonblocking, kind, poll_now, timeval_ns};
 use crate::status::Hook;
 
 /// The hooks of this module.
@@ -173,9 +173,8 @@ pub(crate) unsafe extern "C" fn socketpair(
     unsafe {
         let result = SOCKETPAIR.get()(domain, kind, protocol, pair);
         if result == 0 {
-            let facts = socket_facts(domain, kind, protocol);
-            opened(*pair, facts);
-            opened(*pair.add(1), facts);
+            opened(*pair, socket_facts(domain, kind, protocol));
+            opened(*pair.add(1), socket_facts(domain, kind, protocol));
         }
         result
     }
@@ -240,6 +239,25 @@ fn note_accepted(listener: c_int, fd: c_int, flags: c_int) {
     opened(fd, bits);
 }
 
+/// Whether the kernel waits for a connection, rather than say at once that it cannot.
+fn may_wait(listener: Fd, flags: c_int) -> bool {
+    let facts = listener.facts();
+    if flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) != 0
+        || facts.has(fact::KNOWN | fact::NONBLOCK)
+    {
+        return false;
+    }
+    if facts.has(fact::LISTENS) {
+        return true;
+    }
+    let listens = wait::socket_option(listener.number(), libc::SO_ACCEPTCONN) != 0;
+    if listens && !facts.has(fact::LENT) {
+        // Until it is closed or shut down, and then `poll` says so.
+        listener.learn(facts, fact::LISTENS, 0);
+    }
+    listens
+}
+
 /// # Safety
 /// As in libc.
 #[unsafe(no_mangle)]
@@ -270,11 +288,6 @@ fn has_number(any: c_int) -> bool {
         call(libc::SYS_close, [made as usize, 0, 0, 0, 0, 0]);
     }
     true
-}
-
-/// Whether connections can be waited for.
-fn is_listening(fd: c_int) -> bool {
-    option_of(fd, libc::SO_ACCEPTCONN) != 0
 }
 
 /// Which listeners somebody is accepting from at this moment, by their numbers modulo the length.
@@ -331,20 +344,19 @@ pub(crate) unsafe extern "C" fn accept4(
             ],
         )
     };
-    let is_valid = flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) == 0;
     let attempt = || {
         accept_in_turn(listener, || match poll_now(listener, libc::POLLIN) {
             // The kernel takes a number before it waits.
-            0 if is_valid && is_listening(listener) && has_number(listener) => AGAIN,
+            0 if has_number(listener) => AGAIN,
             _ => operation(),
         })
     };
-    let facts = Fd::get(listener).map(Fd::facts);
-    let result = match Fd::get(listener).zip(facts) {
-        Some((_, facts)) if facts.has(fact::KNOWN | fact::NONBLOCK) => operation(),
-        // The look before an attempt does not say `EAGAIN` for a descriptor with `O_NONBLOCK`; the wait does.
-        Some((fd, _)) => Operation::new(green, fd, Interest::Read, true).run(attempt, operation),
-        None => operation(),
+    let result = match Fd::get(listener) {
+        Some(fd) if may_wait(fd, flags) => {
+            // The look before an attempt does not say `EAGAIN` for a descriptor with `O_NONBLOCK`; the wait does.
+            Operation::new(green, fd, Interest::Read, true).run(attempt, operation)
+        }
+        _ => operation(),
     };
     note_accepted(listener, result as c_int, flags);
     from_kernel(result) as c_int
@@ -409,14 +421,14 @@ fn connect_stream(green: Green, fd: Fd, operation: impl Fn() -> isize) -> isize 
         // A Unix socket whose listener's queue is full.
         return blocking(operation);
     }
-    if first != in_progress {
+    if first != in_progress && first != -(libc::EALREADY as isize) {
         return first;
     }
     loop {
         match waiting.wait(seen) {
             wait::Next::Again => {}
             // The kernel goes on connecting, and says the same.
-            wait::Next::Done(AGAIN) => return in_progress,
+            wait::Next::Done(AGAIN) => return first,
             wait::Next::Done(result) => return result,
             wait::Next::Block => return blocking(operation),
         }
@@ -437,7 +449,9 @@ pub(crate) unsafe extern "C" fn close(fd: c_int) -> c_int {
         return -1;
     }
     // SAFETY: the caller's contract.
-    unsafe { CLOSE.get()(fd) }
+    let result = unsafe { CLOSE.get()(fd) };
+    closed(fd);
+    result
 }
 
 /// Calls `f` with the parts of a range of numbers that hold no descriptor of the runtime.
@@ -454,7 +468,11 @@ fn around_ours(first: c_uint, last: c_uint, mut f: impl FnMut(c_uint, c_uint) ->
         }
         at += 1;
     }
-    if begin <= last { f(begin, last) } else { 0 }
+    let result = if begin <= last { f(begin, last) } else { 0 };
+    for number in first..=end {
+        closed(number as c_int);
+    }
+    result
 }
 
 /// A number above which nothing is open that the table knows of.
@@ -542,7 +560,9 @@ pub(crate) unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
         return -1;
     }
     // SAFETY: the caller's contract.
-    unsafe { DUP2.get()(old, new) }
+    let result = unsafe { DUP2.get()(old, new) };
+    closed(new);
+    result
 }
 
 /// # Safety
@@ -553,7 +573,9 @@ pub(crate) unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_
         return -1;
     }
     // SAFETY: the caller's contract.
-    unsafe { DUP3.get()(old, new, flags) }
+    let result = unsafe { DUP3.get()(old, new, flags) };
+    closed(new);
+    result
 }
 
 /// What `fcntl` changed.
@@ -612,11 +634,12 @@ pub(crate) unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: *mu
 pub(crate) unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
     // SAFETY: the caller's contract.
     let result = unsafe { IOCTL.get()(fd, request, argument) };
-    if result >= 0 && request == libc::FIONBIO {
+    match request {
+        _ if result < 0 => {}
         // SAFETY: the kernel has read the same word.
-        note_nonblocking(fd, unsafe { *argument.cast::<c_int>() } != 0);
-    } else if result >= 0 && request == libc::FIONCLEX {
-        shared(fd);
+        libc::FIONBIO => note_nonblocking(fd, unsafe { *argument.cast::<c_int>() } != 0),
+        libc::FIONCLEX => shared(fd),
+        _ => {}
     }
     result
 }
@@ -637,31 +660,33 @@ pub(crate) unsafe extern "C" fn setsockopt(
 ) -> c_int {
     // SAFETY: the caller's contract.
     let result = unsafe { SETSOCKOPT.get()(number, level, option, value, length) };
-    if result != 0 || !matches!(level, libc::SOL_SOCKET | libc::IPPROTO_TCP) {
-        return result;
-    }
-    let Some(fd) = Fd::get(number) else {
+    let Some(fd) = Fd::get(number).filter(|_| result == 0) else {
         return result;
     };
-    if level == libc::IPPROTO_TCP {
-        if option == libc::TCP_ULP {
-            // Records from now on (TLS in the kernel).
-            fd.learn(fd.facts(), 0, fact::BARE);
-        }
+    if level == libc::IPPROTO_TCP && option == libc::TCP_ULP {
+        // Records end a read.
+        fd.learn(fd.facts(), 0, fact::BARE);
+    }
+    if level != libc::SOL_SOCKET {
         return result;
     }
     let interest = match option {
         libc::SO_RCVTIMEO | SO_RCVTIMEO_NEW => Interest::Read,
         libc::SO_SNDTIMEO | SO_SNDTIMEO_NEW => Interest::Write,
-        libc::SO_RCVLOWAT => {
+        libc::SO_RCVLOWAT | libc::SO_PEEK_OFF => {
             fd.learn(fd.facts(), fact::ODD, 0);
             return result;
         }
         _ => return result,
     };
     // SAFETY: the kernel has read a structure of this size.
-    let timeout_ns = timeval_ns(unsafe { value.cast::<libc::timeval>().read_unaligned() });
-    fd.set_timeout_ns(interest, timeout_ns);
+    let time = unsafe { value.cast::<libc::timeval>().read_unaligned() };
+    if time.tv_sec < 0 {
+        // The kernel takes it for "do not wait", and says nothing of it when asked.
+        fd.learn(fd.facts(), fact::ODD, 0);
+        return result;
+    }
+    fd.set_timeout_ns(interest, timeval_ns(time));
     fd.learn(fd.facts(), fact::TIMEOUTS, 0);
     result
 }
@@ -672,7 +697,7 @@ pub(crate) unsafe extern "C" fn setsockopt(
 /// As in libc.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn fdopen(fd: c_int, mode: *const c_char) -> *mut libc::FILE {
-    shared(fd);
+    lent(fd);
     // SAFETY: the caller's contract.
     unsafe { FDOPEN.get()(fd, mode) }
 }

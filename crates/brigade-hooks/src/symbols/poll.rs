@@ -299,11 +299,8 @@ pub(crate) unsafe extern "C" fn __ppoll_chk(
     unsafe { ppoll(fds, count, timeout, mask) }
 }
 
-/// Whether the caller's sets surely hold so many numbers. Of a higher count the kernel uses only as much as descriptors
-/// can be open, which it alone knows.
-fn has_whole_sets(count: c_int) -> bool {
-    (0..=libc::FD_SETSIZE as c_int).contains(&count)
-}
+/// Counts for which the sets are copied; larger ones are for the kernel.
+const SELECTABLE: core::ops::Range<c_int> = 0..(1 << 16);
 
 /// The three sets of `select`, as many words of each as `count` numbers need.
 struct Sets {
@@ -312,19 +309,56 @@ struct Sets {
     saved: [Vec<c_long>; 3],
 }
 
+/// Copies what the caller passed, which may not exist: then the kernel's error.
+fn copy_in(from: *const c_long, to: &mut [c_long]) -> Result<(), isize> {
+    let bytes = size_of_val(to);
+    let local = libc::iovec {
+        iov_base: to.as_mut_ptr().cast(),
+        iov_len: bytes,
+    };
+    let remote = libc::iovec {
+        iov_base: from.cast_mut().cast(),
+        iov_len: bytes,
+    };
+    let own = std::process::id() as usize;
+    // SAFETY: the kernel checks the foreign place; the local one is as large as said.
+    let result = unsafe {
+        call(
+            libc::SYS_process_vm_readv,
+            [
+                own,
+                &raw const local as usize,
+                1,
+                &raw const remote as usize,
+                1,
+                0,
+            ],
+        )
+    };
+    if result == -(libc::EFAULT as isize) || result >= 0 && (result as usize) < bytes {
+        return Err(-(libc::EFAULT as isize));
+    }
+    if result < 0 {
+        // A sandbox without the call: the caller's word is taken for it.
+        // SAFETY: the contract of `select`.
+        unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    }
+    Ok(())
+}
+
 impl Sets {
     /// # Safety
     /// The sets are null or hold `count` numbers.
-    unsafe fn new(count: c_int, at: [*mut fd_set; 3]) -> Sets {
+    unsafe fn new(count: c_int, at: [*mut fd_set; 3]) -> Result<Sets, isize> {
         let words = (count as usize).div_ceil(c_long::BITS as usize);
-        let saved = at.map(|set| {
-            if set.is_null() {
-                return Vec::new();
+        let mut saved = [const { Vec::new() }; 3];
+        for (set, saved) in at.iter().zip(&mut saved) {
+            if !set.is_null() && words > 0 {
+                saved.resize(words, 0);
+                copy_in(set.cast::<c_long>(), saved)?;
             }
-            // SAFETY: the caller's contract; a set is an array of words.
-            unsafe { core::slice::from_raw_parts(set.cast::<c_long>(), words) }.to_vec()
-        });
-        Sets { at, count, saved }
+        }
+        Ok(Sets { at, count, saved })
     }
 
     /// Puts the caller's sets back, which a look has cleared.
@@ -397,7 +431,10 @@ unsafe fn select_until(
     deadline_ns: u64,
 ) -> isize {
     // SAFETY: the caller's contract.
-    let sets = unsafe { Sets::new(count, at) };
+    let sets = match unsafe { Sets::new(count, at) } {
+        Ok(sets) => sets,
+        Err(error) => return error,
+    };
     let look = || {
         let zero = left(0);
         sets.ask(&zero)
@@ -436,7 +473,7 @@ pub(crate) unsafe extern "C" fn select(
         }),
         Some(_) => None,
     };
-    let Some(deadline_ns) = deadline_ns.filter(|_| has_whole_sets(count)) else {
+    let Some(deadline_ns) = deadline_ns.filter(|_| SELECTABLE.contains(&count)) else {
         return blocking(operation);
     };
     // SAFETY: the caller's contract.
@@ -471,7 +508,7 @@ pub(crate) unsafe extern "C" fn pselect(
     // SAFETY: the caller's contract: null or a valid time.
     let deadline_ns = unsafe { timeout.as_ref() }.map_or(Some(NEVER), deadline_of);
     match deadline_ns {
-        Some(deadline_ns) if mask.is_null() && has_whole_sets(count) => {
+        Some(deadline_ns) if mask.is_null() && SELECTABLE.contains(&count) => {
             // SAFETY: the caller's contract.
             let result =
                 unsafe { select_until(green, count, [reads, writes, excepts], deadline_ns) };

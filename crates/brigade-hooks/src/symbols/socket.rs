@@ -141,17 +141,20 @@ unsafe fn raw_receive(fd: c_int, place: Place, flags: c_int) -> isize {
 pub(super) unsafe fn receive(green: Green, number: c_int, place: Place, flags: c_int) -> isize {
     // SAFETY: the caller's contract, here and below.
     let block = || unsafe { raw_receive(number, place, flags) };
-    if flags & NO_WAIT != 0 {
-        return block();
-    }
     let Some(fd) = Fd::get(number) else {
         return block();
     };
+    if flags & NO_WAIT != 0 {
+        if flags & libc::MSG_OOB != 0 {
+            fd.distrust_short_reads();
+        }
+        return block();
+    }
     let facts = fd.facts();
     if flags & libc::MSG_WAITALL != 0 || facts.has(fact::ODD) {
         return receive_odd(green, fd, place, flags);
     }
-    let mut operation = Operation::new(green, fd, Interest::Read, true);
+    let operation = Operation::new(green, fd, Interest::Read, true);
     if flags & !HARMLESS != 0 || !facts.has(fact::KNOWN | fact::BARE) {
         return operation.run(
             // SAFETY: as above: the arguments are those of the caller, who keeps libc's contract.
@@ -187,6 +190,7 @@ fn receive_odd(green: Green, fd: Fd, place: Place, flags: c_int) -> isize {
             blocking(block)
         };
     }
+    // One for all pieces: the socket's timeout is for the call.
     let mut operation = Operation::new(green, fd, Interest::Read, true);
     let mut done = 0;
     loop {
@@ -200,7 +204,7 @@ fn receive_odd(green: Green, fd: Fd, place: Place, flags: c_int) -> isize {
         if done > 0 && poll_now(fd.number(), 0) & isize::from(libc::POLLERR) != 0 {
             return done as isize;
         }
-        let result = operation.run(
+        let result = operation.run_again(
             // SAFETY: as above: the arguments are those of the caller, who keeps libc's contract.
             || unsafe { raw_receive(fd.number(), rest, flags | libc::MSG_DONTWAIT) },
             // SAFETY: as above: the arguments are those of the caller, who keeps libc's contract.
@@ -336,7 +340,7 @@ pub(crate) unsafe extern "C" fn recvmsg(
         } else {
             // A failed attempt leaves the lengths in the header alone.
             Operation::new(green, fd, Interest::Read, true)
-                .run(|| with(flags | libc::MSG_DONTWAIT), || with(flags))
+                .run_checked(|| with(flags | libc::MSG_DONTWAIT), || with(flags))
         },
     )
 }
@@ -375,7 +379,7 @@ pub(crate) unsafe extern "C" fn recvmmsg(
         None => with(flags),
         Some(fd) if one_will_do && timeout.is_null() => {
             Operation::new(green, fd, Interest::Read, true)
-                .run(|| with(flags | libc::MSG_DONTWAIT), || with(flags))
+                .run_checked(|| with(flags | libc::MSG_DONTWAIT), || with(flags))
         }
         Some(_) => blocking(|| with(flags)),
     }) as c_int
@@ -407,6 +411,9 @@ pub(super) fn send_all(
             return if done > 0 { done as isize } else { result };
         }
         let partly = |result| if done > 0 { done as isize } else { result };
+        if result > 0 && restarts_timeout(fd) {
+            operation.restart();
+        }
         match operation.wait(seen) {
             wait::Next::Again => {}
             wait::Next::Done(result) => return partly(result),
@@ -419,10 +426,29 @@ pub(super) fn send_all(
                 };
             }
         }
-        let error = isize::from(libc::POLLERR);
-        if done > 0 && poll_now(fd.number(), 0) & error != 0 {
-            return done as isize;
+        if let Some(result) = broken(fd, done) {
+            return result;
         }
+    }
+}
+
+/// Whether the socket's send timeout is for each piece, and not for the call: so it is in a Unix stream.
+pub(super) fn restarts_timeout(fd: Fd) -> bool {
+    !fd.facts().has(fact::BARE) && !is_internet(fd.number())
+}
+
+/// What a call that has sent `done` bytes and waited for room returns if the socket broke meanwhile. The error is left
+/// to the next call if something was sent, else it is taken, as the kernel does.
+pub(super) fn broken(fd: Fd, done: usize) -> Option<isize> {
+    if poll_now(fd.number(), 0) & isize::from(libc::POLLERR) == 0 {
+        return None;
+    }
+    if done > 0 {
+        return Some(done as isize);
+    }
+    match wait::socket_option(fd.number(), libc::SO_ERROR) {
+        0 => None,
+        error => Some(-(error as isize)),
     }
 }
 
@@ -458,8 +484,8 @@ pub(super) unsafe fn transmit(
     let Some(fd) = fd else {
         return attempt(0, 0);
     };
-    if flags & libc::MSG_FASTOPEN != 0 && !wait::is_nonblocking(fd) {
-        // It connects as well, which the attempt would leave in progress.
+    if flags & libc::MSG_FASTOPEN != 0 {
+        // It connects, and cannot be tried twice.
         return blocking(|| attempt(0, 0));
     }
     if fd.facts().has(fact::STREAM) {
@@ -516,7 +542,7 @@ fn transmit_rest(
 
 /// Whether the socket's own readiness says when it can send.
 fn is_internet(fd: c_int) -> bool {
-    let domain = wait::option_of(fd, libc::SO_DOMAIN);
+    let domain = wait::socket_option(fd, libc::SO_DOMAIN);
     domain == libc::AF_INET || domain == libc::AF_INET6
 }
 
@@ -622,6 +648,9 @@ unsafe fn transmit_message(
     let Some(fd) = fd else {
         return with(message, flags);
     };
+    if flags & libc::MSG_FASTOPEN != 0 {
+        return blocking(|| with(message, flags));
+    }
     let first = with(message, flags | libc::MSG_DONTWAIT);
     if first < 0 && first != AGAIN {
         return first;
@@ -684,20 +713,24 @@ pub(crate) unsafe extern "C" fn sendmmsg(
     count: c_uint,
     flags: c_int,
 ) -> c_int {
-    // SAFETY: the caller's contract; the kernel has accepted the headers of what was sent.
-    unsafe {
-        let sent = match Green::current() {
+    // SAFETY: the caller's contract.
+    let result = unsafe {
+        match Green::current() {
             None => SENDMMSG.get()(number, messages, count, flags),
             Some(green) => transmit_messages(green, number, messages, count, flags),
-        };
-        for index in 0..sent.max(0) as usize {
-            share_rights(&raw const (*messages.add(index)).msg_hdr);
         }
-        sent
+    };
+    for index in 0..usize::try_from(result).unwrap_or(0) {
+        // SAFETY: the kernel has accepted this many messages.
+        unsafe { share_rights(&raw const (*messages.add(index)).msg_hdr) };
     }
+    result
 }
 
-/// `sendmmsg` on a green thread; sets errno.
+/// What the kernel takes with one call (`UIO_MAXIOV`).
+const MESSAGES_MAX: c_uint = 1024;
+
+/// `sendmmsg` on a green thread.
 ///
 /// # Safety
 /// As `sendmmsg`.
@@ -708,6 +741,7 @@ unsafe fn transmit_messages(
     count: c_uint,
     flags: c_int,
 ) -> c_int {
+    let count = count.min(MESSAGES_MAX);
     // SAFETY: the caller's contract.
     let with = |flags: c_int| unsafe {
         call(
@@ -726,21 +760,29 @@ unsafe fn transmit_messages(
     let Some(fd) = fd else {
         return from_kernel(with(flags)) as c_int;
     };
-    let first = with(flags | libc::MSG_DONTWAIT);
+    // A stream would take a part of a message.
+    let first = match kind(fd).has(fact::STREAM) && !wait::is_nonblocking(fd) && count > 0 {
+        true => AGAIN,
+        false => with(flags | libc::MSG_DONTWAIT),
+    };
     let all_sent = first >= 0 && first as usize >= count as usize;
     if all_sent || first < 0 && first != AGAIN || wait::is_nonblocking(fd) {
         green.checkpoint();
         return from_kernel(first) as c_int;
     }
-    // A part was sent, or none: one by one from here on, as the kernel does.
+    // Some were sent, or none: one by one from here on, as the kernel does.
     let mut sent = first.max(0) as usize;
     while sent < count as usize {
         // SAFETY: the caller passes `count` messages.
         let message = unsafe { &mut *messages.add(sent) };
         // SAFETY: as above: the arguments are those of the caller, who keeps libc's contract.
-        let result = unsafe { sendmsg(number, &message.msg_hdr, flags) };
+        let result = unsafe { transmit_message(green, number, &message.msg_hdr, flags) };
         if result < 0 {
-            return if sent > 0 { sent as c_int } else { -1 };
+            return if sent > 0 {
+                sent as c_int
+            } else {
+                from_kernel(result) as c_int
+            };
         }
         message.msg_len = result as c_uint;
         sent += 1;

@@ -15,7 +15,7 @@ use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
 
 use super::errno::from_kernel;
 use super::next::Next;
-use super::socket::{Place, receive, rest_of, transmit};
+use super::socket::{Place, broken, receive, rest_of, restarts_timeout, transmit};
 use super::wait::{self, AGAIN, Operation, call, is_nonblocking, kind};
 use crate::status::Hook;
 
@@ -107,11 +107,12 @@ unsafe fn vector(
     }
 }
 
-/// Whether the kernel cannot say without blocking, for this file or these arguments.
-fn is_refusal(result: isize) -> bool {
-    [libc::EOPNOTSUPP, libc::EINVAL, libc::ENOSYS]
-        .iter()
-        .any(|&error| result == -(error as isize))
+/// The kernel cannot say without blocking, for this file.
+const REFUSED: isize = -(libc::EOPNOTSUPP as isize);
+
+/// Either the arguments are wrong, or the kernel cannot say without blocking: only the call itself can tell.
+fn is_unclear(result: isize) -> bool {
+    result == -(libc::EINVAL as isize) || result == -(libc::ENOSYS as isize)
 }
 
 /// `readv` or `preadv` on a green thread; the kernel's result.
@@ -140,14 +141,25 @@ unsafe fn read_vector(
         // SAFETY: the caller's contract.
         return unsafe { read_file(green, fd, parts, count, at) };
     }
-    let result = Operation::new(green, fd, Interest::Read, true).run(|| with(NOWAIT), || with(0));
-    if result != -(libc::EOPNOTSUPP as isize) {
+    if at != HERE || count <= 0 {
+        return read_at_once(with);
+    }
+    let result =
+        Operation::new(green, fd, Interest::Read, true).run_checked(|| with(NOWAIT), || with(0));
+    if result != REFUSED {
         return result;
     }
-    // What is known is not of this file: the number was closed where nobody sees it, and is another one's now.
+    // A device; or what is known is not of this file: the number was closed where nobody sees it, and is another
+    // one's now.
     fd.learn(fd.facts(), 0, fact::FLOW | fact::STREAM | fact::SOCKET);
     // SAFETY: the caller's contract; nothing was read.
     unsafe { read_slow(green, fd, parts, count, at) }
+}
+
+/// What is no ordinary file has no places, and the kernel says so at once; the few devices that have some do not wait.
+#[cold]
+fn read_at_once(with: impl Fn(usize) -> isize) -> isize {
+    blocking(|| with(0))
 }
 
 /// A file of which less is known.
@@ -171,23 +183,24 @@ unsafe fn read_slow(green: Green, fd: Fd, parts: *const iovec, count: c_int, at:
         // SAFETY: the caller's contract.
         return unsafe { read_file(green, fd, parts, count, at) };
     }
-    let mut operation = Operation::new(green, fd, Interest::Read, true);
-    if !facts.has(fact::NO_NOWAIT) {
-        let seen = operation.seen();
-        let first = with(NOWAIT);
-        // `EINVAL` is about the arguments, and not to be waited for.
-        if !is_refusal(first) || first == -(libc::EINVAL as isize) {
-            if first != AGAIN {
-                return first;
-            }
-            fd.set_drained(Interest::Read, seen, false);
-            return operation.run(|| with(NOWAIT), || with(0));
-        }
-        if first == -(libc::EOPNOTSUPP as isize) {
-            fd.learn(facts, fact::NO_NOWAIT, 0);
-        }
+    if at != HERE {
+        return read_at_once(with);
     }
-    operation.run_polled(|| with(0))
+    let mut operation = Operation::new(green, fd, Interest::Read, true);
+    // Also where this is known to be refused: it validates what the caller passed.
+    let seen = operation.seen();
+    match with(NOWAIT) {
+        AGAIN => {
+            fd.set_drained(Interest::Read, seen, false);
+            operation.run(|| with(NOWAIT), || with(0))
+        }
+        REFUSED => {
+            fd.learn(facts, fact::NO_NOWAIT, 0);
+            operation.run_polled(|| with(0))
+        }
+        first if is_unclear(first) => blocking(|| with(0)),
+        first => first,
+    }
 }
 
 /// An ordinary file: what is cached at once, the rest without a processor.
@@ -205,11 +218,11 @@ unsafe fn read_file(green: Green, fd: Fd, parts: *const iovec, count: c_int, at:
     }
     let first = with(NOWAIT);
     if first < 0 {
-        if first == -(libc::EOPNOTSUPP as isize) {
+        if first == REFUSED {
             fd.learn(fd.facts(), fact::NO_NOWAIT, 0);
             return with(0);
         }
-        return if first == AGAIN || is_refusal(first) {
+        return if first == AGAIN || is_unclear(first) {
             blocking(|| with(0))
         } else {
             first
@@ -279,14 +292,16 @@ unsafe fn write_vector(green: Green, number: c_int, parts: *const iovec, count: 
     // Also where this is known to be refused: it validates what the caller passed.
     let first = with(parts, count, NOWAIT);
     if first < 0 && first != AGAIN {
-        if is_refusal(first) {
-            if first == -(libc::EOPNOTSUPP as isize) {
-                fd.learn(facts, fact::NO_NOWAIT, 0);
-            }
+        if first == REFUSED {
+            fd.learn(facts, fact::NO_NOWAIT, 0);
             // SAFETY: the caller's contract.
             return unsafe { write_polled(green, fd, parts, count) };
         }
-        return first;
+        return if is_unclear(first) {
+            blocking(|| with(parts, count, 0))
+        } else {
+            first
+        };
     }
     // SAFETY: the kernel has read the parts, so they are valid.
     let parts = unsafe { parts_of(parts, count) };
@@ -306,8 +321,9 @@ unsafe fn write_vector(green: Green, number: c_int, parts: *const iovec, count: 
 #[cold]
 fn write_rest(green: Green, fd: Fd, parts: &[iovec], total: usize, first: isize) -> isize {
     let is_stream = fd.facts().has(fact::STREAM);
-    let mut operation = Operation::new(green, fd, Interest::Write, true);
     let mut done = first.max(0) as usize;
+    let mut operation = Operation::new(green, fd, Interest::Write, true);
+    let mut seen = operation.seen();
     loop {
         // SAFETY: the kernel has read the parts, so they are valid.
         let rest = unsafe { rest_of(parts, done) };
@@ -333,17 +349,28 @@ fn write_rest(green: Green, fd: Fd, parts: &[iovec], total: usize, first: isize)
                 )
             }
         };
-        let error = isize::from(libc::POLLERR);
-        if is_stream && done > 0 && wait::poll_now(fd.number(), 0) & error != 0 {
-            return done as isize;
-        }
-        let result = operation.run(|| with(NOWAIT), || with(0));
-        if result <= 0 {
+        let attempt = with(NOWAIT);
+        let result = match attempt {
+            AGAIN => match operation.wait(seen) {
+                wait::Next::Again => 0,
+                wait::Next::Done(result) => result,
+                wait::Next::Block => blocking(|| with(0)),
+            },
+            result => result,
+        };
+        if result < 0 || attempt == 0 {
             return if done > 0 { done as isize } else { result };
         }
         done += result as usize;
         if done >= total {
             return done as isize;
+        }
+        seen = operation.seen();
+        if result > 0 && is_stream && restarts_timeout(fd) {
+            operation.restart();
+        }
+        if let Some(result) = is_stream.then(|| broken(fd, done)).flatten() {
+            return result;
         }
     }
 }
@@ -431,27 +458,36 @@ pub(crate) unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, length: siz
         // SAFETY: the caller's contract.
         return unsafe { READ.get()(fd, buffer, length) };
     };
+    if is_extreme(length) {
+        // SAFETY: the caller's contract.
+        return blocking(|| unsafe { READ.get()(fd, buffer, length) });
+    }
     let is_stream = Fd::if_any(fd).is_some_and(|fd| fd.facts().has(fact::STREAM));
-    // SAFETY: the caller's contract.
-    from_kernel(unsafe {
-        if is_stream && length > 0 {
-            let place = Place {
-                buffer,
-                length,
-                address: core::ptr::null_mut(),
-                address_length: core::ptr::null_mut(),
-            };
-            let result = receive(green, fd, place, 0);
-            if !was_no_socket(fd, result) {
-                return from_kernel(result);
-            }
-        }
-        let part = iovec {
-            iov_base: buffer,
-            iov_len: length,
+    if is_stream {
+        let place = Place {
+            buffer,
+            length,
+            address: core::ptr::null_mut(),
+            address_length: core::ptr::null_mut(),
         };
-        read_vector(green, fd, &part, 1, HERE)
-    })
+        // SAFETY: the caller's contract.
+        let result = unsafe { receive(green, fd, place, 0) };
+        if !was_no_socket(fd, result) {
+            return from_kernel(result);
+        }
+    }
+    let part = iovec {
+        iov_base: buffer,
+        iov_len: length,
+    };
+    // SAFETY: the caller's contract.
+    from_kernel(unsafe { read_vector(green, fd, &part, 1, HERE) })
+}
+
+/// Whether vectors mean something else than plain buffers: nothing at all, and more than there can be.
+#[inline(always)]
+fn is_extreme(length: size_t) -> bool {
+    length.wrapping_sub(1) >= isize::MAX as usize
 }
 
 /// # Safety
@@ -597,21 +633,24 @@ pub(crate) unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, length: 
         // SAFETY: the caller's contract.
         return unsafe { WRITE.get()(fd, buffer, length) };
     };
+    if is_extreme(length) {
+        // SAFETY: the caller's contract.
+        return blocking(|| unsafe { WRITE.get()(fd, buffer, length) });
+    }
     let is_stream = Fd::if_any(fd).is_some_and(|fd| fd.facts().has(fact::STREAM));
-    // SAFETY: the caller's contract.
-    from_kernel(unsafe {
-        if is_stream {
-            let result = transmit(green, fd, buffer, length, 0, core::ptr::null(), 0);
-            if !was_no_socket(fd, result) {
-                return from_kernel(result);
-            }
+    if is_stream {
+        // SAFETY: the caller's contract.
+        let result = unsafe { transmit(green, fd, buffer, length, 0, core::ptr::null(), 0) };
+        if !was_no_socket(fd, result) {
+            return from_kernel(result);
         }
-        let part = iovec {
-            iov_base: buffer.cast_mut(),
-            iov_len: length,
-        };
-        write_vector(green, fd, &part, 1)
-    })
+    }
+    let part = iovec {
+        iov_base: buffer.cast_mut(),
+        iov_len: length,
+    };
+    // SAFETY: the caller's contract.
+    from_kernel(unsafe { write_vector(green, fd, &part, 1) })
 }
 
 /// # Safety

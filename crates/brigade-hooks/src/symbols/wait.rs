@@ -136,18 +136,21 @@ pub(super) fn kind(fd: Fd) -> brigade_runtime::descriptors::Facts {
     }
     let bits = match stat.st_mode & libc::S_IFMT {
         libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => fact::PLAIN,
-        libc::S_IFSOCK if option_of(fd.number(), libc::SO_TYPE) == libc::SOCK_STREAM => {
+        libc::S_IFSOCK if socket_option(fd.number(), libc::SO_TYPE) == libc::SOCK_STREAM => {
             fact::FLOW | fact::STREAM
         }
         libc::S_IFSOCK => fact::FLOW | fact::SOCKET,
         _ => fact::FLOW,
     };
+    if facts.has(fact::LENT) {
+        return facts.and(bits);
+    }
     fd.learn(facts, bits, 0);
     fd.facts()
 }
 
-/// An option of the socket, of those that are a number; 0 if it is none.
-pub(super) fn option_of(fd: c_int, option: c_int) -> c_int {
+/// A setting of a socket that is a number.
+pub(super) fn socket_option(fd: c_int, option: c_int) -> c_int {
     let mut value: c_int = 0;
     let mut size = size_of::<c_int>() as libc::socklen_t;
     // SAFETY: the places are as large as said.
@@ -257,6 +260,39 @@ impl Operation {
     /// goes on.
     #[inline(always)]
     pub(super) fn run(
+        mut self,
+        attempt: impl FnMut() -> isize,
+        block: impl FnOnce() -> isize,
+    ) -> isize {
+        self.run_again(attempt, block)
+    }
+
+    /// As [`Operation::run`], but the first attempt is made in any case: it validates what the caller passed.
+    #[inline(always)]
+    pub(super) fn run_checked(
+        self,
+        mut attempt: impl FnMut() -> isize,
+        block: impl FnOnce() -> isize,
+    ) -> isize {
+        let seen = self.seen();
+        if seen.is_drained() {
+            let result = attempt();
+            if result != AGAIN {
+                self.green.checkpoint();
+                return result;
+            }
+        }
+        self.run(attempt, block)
+    }
+
+    /// The timeout counts from here on.
+    pub(super) fn restart(&mut self) {
+        self.deadline_ns = None;
+    }
+
+    /// As [`Operation::run`], for one piece of an operation: the timeout counts from the first wait of the first piece.
+    #[inline(always)]
+    pub(super) fn run_again(
         &mut self,
         mut attempt: impl FnMut() -> isize,
         block: impl FnOnce() -> isize,
