@@ -39,8 +39,9 @@ use std::ptr::{self, NonNull};
 
 use libc::c_int;
 
-use crate::prim::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Lock, Ordering};
+use crate::prim::{AtomicPtr, AtomicU8, AtomicU64, Lock, Ordering};
 use crate::queue::List;
+use crate::readiness::{Glance, Readiness};
 use crate::task::Task;
 
 /// Entries of a chunk.
@@ -58,10 +59,6 @@ pub enum Interest {
     /// Until something can be written, or an error is there.
     Write = 1,
 }
-
-const DRAINED: u32 = 1;
-const STICKY: u32 = 2;
-const TICK: u32 = 4;
 
 /// Facts about a descriptor; see [`Fd::facts`].
 pub mod fact {
@@ -124,7 +121,7 @@ unsafe impl Send for Waiters {}
 #[repr(align(64))]
 pub(crate) struct Entry {
     waiters: Lock<Waiters>,
-    words: [AtomicU32; 2],
+    words: [Readiness; 2],
     state: AtomicU64,
     timeouts_ns: [AtomicU64; 2],
 }
@@ -139,7 +136,7 @@ pub struct Fd {
 /// The readiness of a direction before an attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
-    word: u32,
+    word: Glance,
     generation: u32,
 }
 
@@ -314,41 +311,22 @@ impl Fd {
     #[must_use]
     pub fn seen(self, interest: Interest) -> Seen {
         let generation = self.facts().generation();
-        // ORDER: Acquire: what the poller learnt before it stored the tick is visible; the attempt comes after.
-        let word = self.entry.words[interest as usize].load(Ordering::Acquire);
-        Seen { word, generation }
+        Seen {
+            word: self.entry.words[interest as usize].glance(),
+            generation,
+        }
     }
 
     /// Notes that an attempt found nothing, or less than it asked for where that proves the same.
     #[inline(always)]
     pub fn set_drained(self, interest: Interest, seen: Seen, by_short_read: bool) {
-        if by_short_read && seen.word & STICKY != 0 {
-            return;
-        }
-        // ORDER: Relaxed: the bit publishes nothing; a tick that has moved makes the exchange fail (invariant 1).
-        let _ = self.entry.words[interest as usize].compare_exchange(
-            seen.word,
-            seen.word | DRAINED,
-            Ordering::Relaxed,
-            Ordering::Relaxed, // ORDER: as above.
-        );
+        self.entry.words[interest as usize].set_drained(seen.word, by_short_read);
     }
 
     /// From now on a short read proves nothing.
     #[cold]
     pub fn distrust_short_reads(self) {
-        // ORDER: Relaxed: as in `set_drained`, the bit publishes nothing.
-        self.entry.words[Interest::Read as usize].fetch_or(STICKY, Ordering::Relaxed);
-    }
-
-    fn bump(self, interest: Interest, sticky: bool, reset: bool) {
-        let word = &self.entry.words[interest as usize];
-        // ORDER: Release: pairs with the Acquire of `seen`; Relaxed on the load, it is an exchange of a counter.
-        let _ = word.fetch_update(Ordering::Release, Ordering::Relaxed, |old| {
-            let kept = if reset { 0 } else { old & STICKY };
-            let sticky = if sticky { STICKY } else { 0 };
-            Some((old & !(TICK - 1)).wrapping_add(TICK) | kept | sticky)
-        });
+        self.entry.words[Interest::Read as usize].set_sticky();
     }
 
     /// Whether the number still names the file that it named when `seen` was taken.
@@ -372,7 +350,7 @@ impl Fd {
             old = now;
         }
         for interest in [Interest::Read, Interest::Write] {
-            self.bump(interest, false, true);
+            self.entry.words[interest as usize].advance(false, true);
             fire(&mut waiters, interest, ready);
         }
         std::mem::take(&mut waiters.reactor)
@@ -383,7 +361,7 @@ impl Fd {
         let mut waiters = self.entry.waiters.lock();
         for interest in [Interest::Read, Interest::Write] {
             if !waiters.first[interest as usize].is_null() {
-                self.bump(interest, false, false);
+                self.entry.words[interest as usize].advance(false, false);
                 fire(&mut waiters, interest, ready);
             }
         }
@@ -409,7 +387,7 @@ impl Fd {
         }
         for (interest, wanted) in [(Interest::Read, read), (Interest::Write, write)] {
             if wanted {
-                self.bump(interest, end[interest as usize], false);
+                self.entry.words[interest as usize].advance(end[interest as usize], false);
                 fire(&mut waiters, interest, ready);
             }
         }
@@ -423,7 +401,7 @@ impl Fd {
         }
         waiters.reactor = 0;
         for interest in [Interest::Read, Interest::Write] {
-            self.bump(interest, false, true);
+            self.entry.words[interest as usize].advance(false, true);
             fire(&mut waiters, interest, ready);
         }
     }
@@ -445,9 +423,7 @@ impl Fd {
         }
         let (reactor, fresh) = register(waiters.reactor, seen.generation)?;
         waiters.reactor = reactor;
-        // ORDER: Acquire: as in `seen`.
-        let word = self.entry.words[interest as usize].load(Ordering::Acquire);
-        if !fresh && word & !DRAINED != seen.word & !DRAINED {
+        if !fresh && !self.entry.words[interest as usize].is_still(seen.word) {
             return Ok(Enlisted::Ready);
         }
         waiter.next.set(waiters.first[interest as usize]);
@@ -535,7 +511,7 @@ impl Seen {
     #[inline(always)]
     #[must_use]
     pub fn is_drained(self) -> bool {
-        self.word & DRAINED != 0
+        self.word.is_drained()
     }
 }
 
@@ -551,7 +527,7 @@ pub(crate) fn for_each(mut f: impl FnMut(Fd)) {
             if let Some(fd) = Fd::in_chunk((index * CHUNK + offset) as c_int, chunk) {
                 // ORDER: Relaxed: zeros mean that the entry was never used.
                 if fd.entry.state.load(Ordering::Relaxed) != 0
-                    || fd.entry.words[0].load(Ordering::Relaxed) != 0 // ORDER: as above.
+                    || fd.entry.words[0].is_used()
                     || fd.is_registered()
                 {
                     f(fd);

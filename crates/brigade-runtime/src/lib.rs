@@ -6,7 +6,7 @@
 //!
 //! The modules have an order, which a test enforces; each may use only those before it:
 //!
-//! `prim < queue < park_word < handoff < idle < task < timer < fd < reactor < processor < carrier < shared < launch < wake < sched < monitor
+//! `prim < queue < readiness < park_word < handoff < idle < task < timer < fd < reactor < processor < carrier < shared < launch < wake < sched < monitor
 //! < current < green < io < thread < spawn < runtime`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
@@ -18,6 +18,7 @@ mod handoff;
 mod idle;
 mod park_word;
 mod queue;
+mod readiness;
 
 #[cfg(not(loom))]
 mod carrier;

@@ -7,3 +7,4 @@ mod handoff;
 mod idle;
 mod park;
 mod queue;
+mod readiness;
