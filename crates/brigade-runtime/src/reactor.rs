@@ -28,6 +28,7 @@
 //! io_uring as the engine: containers deny it; in the measurements of a prototype it was level with this. A thread of
 //! its own that polls: two switches of kernel threads per wake-up. `EPOLLONESHOT`: a system call per wait.
 
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use brigade_context::prim::sys;
@@ -227,7 +228,7 @@ impl Reactor {
 
     /// By who polls: takes events and adds the parked threads that they wake to `ready`.
     pub(crate) fn poll(&self, until: Until, ready: &mut List<Task>) {
-        let mut events = [const { libc::epoll_event { events: 0, u64: 0 } }; BATCH];
+        let mut events = [const { MaybeUninit::uninit() }; BATCH];
         let epoll = self.epoll();
         let taken = wait(epoll, &mut events, until);
         if until == Until::Now {
@@ -237,6 +238,8 @@ impl Reactor {
         match taken {
             Ok(taken) => {
                 for event in &events[..taken] {
+                    // SAFETY: the kernel has written the first `taken` events.
+                    let event = unsafe { event.assume_init_ref() };
                     deliver(event.events, event.u64, ready);
                 }
             }
@@ -432,7 +435,11 @@ fn control(epoll: c_int, operation: c_int, fd: c_int, data: u64) -> Result<(), c
 }
 
 /// `epoll_pwait2`, or `epoll_wait` with its milliseconds where the kernel has no such call.
-fn wait(epoll: c_int, events: &mut [libc::epoll_event], until: Until) -> Result<usize, c_int> {
+fn wait(
+    epoll: c_int,
+    events: &mut [MaybeUninit<libc::epoll_event>],
+    until: Until,
+) -> Result<usize, c_int> {
     static COARSE: AtomicBool = AtomicBool::new(false);
     let place = events.as_mut_ptr() as usize;
     let count = events.len();
