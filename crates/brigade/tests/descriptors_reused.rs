@@ -256,8 +256,12 @@ fn a_duplicate_onto_a_number_that_somebody_waits_for() {
     on_each(|runtime| {
         let [a, b] = unix_pair();
         let [c, d] = unix_pair();
+        let parks = runtime.metrics().parks;
         let waiting = green(runtime, move || receive(a));
-        a_while();
+        // Whoever begins after the duplicate waits for the other file.
+        while runtime.metrics().parks == parks {
+            a_while();
+        }
         // SAFETY: the call takes numbers only, of descriptors that the test owns.
         assert_eq!(unsafe { libc::dup2(c, a) }, a);
         assert_eq!(waiting.get(), Err(libc::EBADF));
