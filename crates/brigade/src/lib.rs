@@ -79,7 +79,7 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
-    match brigade_runtime::current_or_default() {
+    match crate::hooks::runtime_here() {
         Ok(handle) => handle.run(f),
         Err(error) => panic!("brigade: cannot start the default runtime: {error}"),
     }

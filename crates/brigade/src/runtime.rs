@@ -93,6 +93,7 @@ impl Builder {
     /// `InvalidInput` for zero or more than 1024 workers, a stack size of zero or above 1 GiB, fewer carriers than
     /// workers. The kernel's error when it allows no kernel thread.
     pub fn build(self) -> io::Result<Runtime> {
+        crate::hooks::check_once();
         self.config.build().map(|handle| Runtime {
             handle: Handle { inner: handle },
         })
@@ -220,7 +221,7 @@ impl Handle {
     #[must_use]
     #[track_caller]
     pub fn current() -> Handle {
-        match brigade_runtime::current_or_default() {
+        match crate::hooks::runtime_here() {
             Ok(inner) => Handle { inner },
             Err(error) => panic!("brigade: cannot start the default runtime: {error}"),
         }

@@ -3,7 +3,8 @@
 //!
 //! A program that depends on this crate defines the hooked functions itself, so the standard library, other crates
 //! and C libraries call them without any change. [`status`] looks whether that is so in the program that asks, and
-//! [`self_test`] makes the calls.
+//! [`self_test`] makes the calls. The first runtime of a process looks too, and names hooks that are not live in a line
+//! on standard error: what they are for blocks kernel threads then, and freezes nothing.
 //!
 //! ```
 //! for hook in brigade::hooks::status() {
@@ -11,7 +12,8 @@
 //! }
 //! ```
 
-use std::io;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use brigade_hooks::Hook;
@@ -138,9 +140,79 @@ pub fn self_test() -> io::Result<Vec<Status>> {
     Ok(thread.join().unwrap_or_default())
 }
 
+/// The runtime of the current thread, or the default one.
+#[inline]
+pub(crate) fn runtime_here() -> io::Result<brigade_runtime::RuntimeHandle> {
+    check_once();
+    brigade_runtime::current_or_default()
+}
+
+/// Before a runtime starts: complains, once, about hooks that are not live.
+#[inline]
+pub(crate) fn check_once() {
+    static CHECKED: AtomicBool = AtomicBool::new(false);
+    // ORDER: Relaxed: a complaint that is made once; nothing is published.
+    if !CHECKED.load(Ordering::Relaxed) && !CHECKED.swap(true, Ordering::Relaxed) {
+        check_slow();
+    }
+}
+
+#[cold]
+fn check_slow() {
+    if let Some(text) = complaint(&status()) {
+        // Nobody is there to hear of a standard error that is closed.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+}
+
+/// What to say about hooks that are not live.
+fn complaint(all: &[Status]) -> Option<String> {
+    let dead: Vec<&str> = all
+        .iter()
+        .filter(|hook| !hook.is_live())
+        .map(Status::name)
+        .collect();
+    (!dead.is_empty()).then(|| {
+        format!(
+            "brigade: {} of {} libc hooks are not live in this program; what calls {} blocks a kernel thread",
+            dead.len(),
+            all.len(),
+            dead.join(", ")
+        )
+    })
+}
+
 fn call(hook: &Hook) -> Option<&'static Call> {
     calls::CALLS.iter().find(|call| call.name == hook.name())
 }
 
 // SAFETY: `address` is that of a function, which is the same for all threads and which nobody writes through.
 unsafe impl Sync for Call {}
+
+#[cfg(test)]
+mod tests {
+    use super::{complaint, status};
+
+    #[test]
+    fn hooks_that_are_all_live_are_no_reason_to_complain() {
+        assert_eq!(complaint(&status()), None);
+    }
+
+    #[test]
+    fn a_complaint_names_each_hook_that_is_not_live() {
+        let mut all = status();
+        let Some(first) = all.first_mut() else {
+            return;
+        };
+        first.linked = false;
+        let name = first.name();
+        all[1].exported = false;
+        let text = complaint(&all).expect("a complaint");
+        assert!(text.contains("2 of "), "{text}");
+        assert!(
+            text.contains(name) && text.contains(all[1].name()),
+            "{text}"
+        );
+        assert!(!text.contains(all[2].name()), "{text}");
+    }
+}

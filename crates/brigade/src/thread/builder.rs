@@ -113,7 +113,7 @@ impl Builder {
         let options = self.options(Location::caller());
         match brigade_runtime::spawn_here(options, f) {
             Ok(spawned) => spawned.map(JoinHandle::new),
-            Err((options, f)) => brigade_runtime::current_or_default()?
+            Err((options, f)) => crate::hooks::runtime_here()?
                 .spawn(options, f)
                 .map(JoinHandle::new),
         }
@@ -140,7 +140,7 @@ impl Builder {
     {
         let mut options = self.options(Location::caller());
         options.scope = Some(Arc::clone(scope.count()));
-        let handle = brigade_runtime::current_or_default()?;
+        let handle = crate::hooks::runtime_here()?;
         // SAFETY: what is borrowed lives for 'scope, and `thread::scope` does not return before the count's
         // `wait` has.
         let join = unsafe { handle.spawn_borrowing(options, f)? };
