@@ -4,6 +4,7 @@ mod common;
 
 use std::cell::Cell;
 
+use brigade::runtime::Builder;
 use brigade::thread;
 use common::{Count, hop, migrating, on_each_model};
 
@@ -73,4 +74,54 @@ fn thread_locals_stay_with_the_thread_around_blocking_calls() {
         }
     });
     assert_eq!(CALLS.get(), 500);
+}
+
+/// Kernel threads that wait for the next hand-off are few, however many were stuck at once.
+#[test]
+fn carriers_that_are_not_needed_any_more_end() {
+    const THREADS: usize = 150;
+    /// Two workers, the monitor, the main thread and that of the test, and 16 spares.
+    const FEW: usize = 2 + 1 + 2 + 16;
+    let test = "carriers_that_are_not_needed_any_more_end";
+    common::child::run(test, &[], || {
+        let runtime = Builder::new().workers(2).build().expect("a runtime");
+        let most = runtime.run(|| {
+            let threads: Vec<_> = (0..THREADS)
+                .map(|number| {
+                    brigade::thread::spawn(move || {
+                        for turn in 0..5 {
+                            brigade::blocking(|| {
+                                let ms = 1 + (number + turn) as i64 % 3;
+                                let time = libc::timespec {
+                                    tv_sec: 0,
+                                    tv_nsec: ms * 1_000_000,
+                                };
+                                // SAFETY: a valid time; nobody asks for what is left of it.
+                                unsafe {
+                                    libc::syscall(libc::SYS_nanosleep, &time, 0_usize);
+                                }
+                            });
+                        }
+                        kernel_threads()
+                    })
+                })
+                .collect();
+            let counts = threads.into_iter().map(|thread| thread.join());
+            counts.map(|count| count.expect("no panic")).max()
+        });
+        assert!(most > Some(FEW), "only {most:?} kernel threads were stuck");
+        let begin = std::time::Instant::now();
+        while kernel_threads() > FEW {
+            let late = begin.elapsed() > std::time::Duration::from_secs(10);
+            assert!(!late, "{} kernel threads are left", kernel_threads());
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    })
+    .assert_success();
+}
+
+fn kernel_threads() -> usize {
+    std::fs::read_dir("/proc/self/task")
+        .expect("a list")
+        .count()
 }
