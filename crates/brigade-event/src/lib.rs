@@ -8,10 +8,13 @@
 //! * [`Counters`]: the counters of one processor. They have one writer at a time (the carrier that holds the
 //!   processor), so an increment is a load and a store, not a read-modify-write; readers may be a few
 //!   events behind.
+//! * [`LockTag`]: what a lock says about itself, for reports about who waits for whom.
 //! * [`Metrics`]: the sum over the processors of a runtime, as plain numbers.
 
 mod counters;
+mod lock;
 mod reason;
 
 pub use counters::{Counter, Counters, Metrics};
+pub use lock::{LockKind, LockTag, Mode};
 pub use reason::WaitReason;

@@ -4,24 +4,98 @@
 //! a reason; callers look at their condition again. A kernel thread gets a record of its own at its first use
 //! of Brigade, so that joiners, scopes and parkers need not know what they are.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::panic::Location;
 use std::sync::Arc;
 
-use brigade_context::SizeClass;
-use brigade_event::WaitReason;
+use brigade_context::{SizeClass, on_fork_once};
 
 use crate::carrier::{Action, Carrier};
-use crate::prim::{NEVER, Ordering, futex_wait, futex_wake, kernel_thread, now_ns};
+use crate::prim::{AtomicBool, NEVER, Ordering, futex_wait, futex_wake, kernel_thread, now_ns};
+use crate::roster::{self, Entry, Wait};
 use crate::sched::{self, Proc};
 use crate::shared::Shared;
 use crate::task::{Task, TaskParts, TaskRef, TaskVtable, next_ids};
 
 thread_local! {
     /// The record of a kernel thread.
-    static FOREIGN: OnceCell<TaskRef> = const { OnceCell::new() };
+    static FOREIGN: OnceCell<Foreign> = const { OnceCell::new() };
+    /// The entry of the thread, once somebody has asked for it.
+    static ME: Cell<*const Entry> = const { Cell::new(std::ptr::null()) };
+    /// Ends the use of the entry of a kernel thread.
+    static SEAT: Seat = const { Seat(Cell::new(std::ptr::null())) };
     /// The runtime of a kernel thread that is a thread of one.
     static HOME: OnceCell<Arc<Shared>> = const { OnceCell::new() };
+}
+
+/// The record of a kernel thread; its entry forgets it first.
+struct Foreign(TaskRef);
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        self.0.entry().unbind_from(self.0.as_ptr().cast());
+    }
+}
+
+/// The entry of a kernel thread; null until it has one.
+struct Seat(Cell<*const Entry>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        ME.set(roster::nobody());
+        // SAFETY: null, or an entry; entries live for ever.
+        if let Some(entry) = unsafe { self.0.get().as_ref() } {
+            entry.unbind();
+            if entry.is_reusable() {
+                roster::give_back(std::iter::once(entry));
+            }
+        }
+    }
+}
+
+/// The entry of the current thread.
+#[inline(always)]
+#[must_use]
+pub fn me() -> &'static Entry {
+    // SAFETY: null, or an entry; entries live for ever.
+    match unsafe { ME.get().as_ref() } {
+        Some(entry) => entry,
+        None => me_slow(),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn me_slow() -> &'static Entry {
+    // SAFETY: the running thread holds a reference to itself.
+    if let Some(green) = unsafe { current_green().as_ref() } {
+        ME.set(green.entry());
+        return green.entry();
+    }
+    // What is called here may ask again.
+    ME.set(roster::nobody());
+    register_fork_handlers();
+    let entry = roster::fetch_one();
+    if SEAT.try_with(|seat| seat.0.set(entry)).is_err() {
+        roster::give_back(std::iter::once(entry).filter(|entry| entry.is_reusable()));
+        return roster::nobody();
+    }
+    ME.set(entry);
+    entry
+}
+
+/// Keeps the roster whole across forks. Called before anybody takes one of its locks.
+pub(crate) fn register_fork_handlers() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    // ORDER: Relaxed: who reads false registers, which looks again under a lock.
+    if DONE.load(Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: the first of the three comes before the others.
+    let parent = || unsafe { roster::unlock_after_fork() };
+    // SAFETY: as above.
+    let child = || unsafe { roster::unlock_in_child(ME.get()) };
+    on_fork_once(&DONE, roster::lock_for_fork, parent, child);
 }
 
 static FOREIGN_VTABLE: TaskVtable = TaskVtable {
@@ -64,13 +138,19 @@ pub(crate) fn current() -> TaskRef {
     current_kernel_slow()
 }
 
+/// The record of the kernel thread this code runs on, whatever green thread it may carry.
+pub(crate) fn kernel() -> TaskRef {
+    current_kernel_slow()
+}
+
 #[cold]
 fn current_kernel_slow() -> TaskRef {
     let known = FOREIGN.try_with(|cell| {
         cell.get_or_init(|| {
             let name = kernel_thread::current().name().map(Box::from);
-            new_foreign(name)
+            Foreign(new_foreign(name))
         })
+        .0
         .clone()
     });
     // After the kernel thread's thread-locals are gone: a record for this call alone, as std does.
@@ -108,7 +188,8 @@ pub(crate) fn finish(task: &Task) {
 
 /// Makes `task` the record of this kernel thread and `home` its runtime (one kernel thread per thread).
 pub(crate) fn set_current(task: TaskRef, home: Arc<Shared>) {
-    let _ = FOREIGN.try_with(|cell| cell.set(task));
+    task.set_entry(me());
+    let _ = FOREIGN.try_with(|cell| cell.set(Foreign(task)));
     let _ = HOME.try_with(|cell| cell.set(home));
 }
 
@@ -128,23 +209,27 @@ fn new_foreign(name: Option<Box<str>>) -> TaskRef {
         refs: 1,
     });
     // SAFETY: a fresh record with the one reference given away here.
-    unsafe { TaskRef::from_raw(Box::into_raw(Box::new(task))) }
+    let task = unsafe { TaskRef::from_raw(Box::into_raw(Box::new(task))) };
+    if current_green().is_null() {
+        task.set_entry(me());
+    }
+    task
 }
 
 /// Stops the current thread until [`unpark`], or the deadline (nanoseconds of `CLOCK_MONOTONIC`, `u64::MAX` for
 /// none), or for no reason. `me` is the current thread.
 #[inline]
-pub(crate) fn park(me: &Task, reason: WaitReason, deadline_ns: u64) {
+pub(crate) fn park(me: &Task, wait: &Wait, deadline_ns: u64) {
     if me.park.take_notification() {
         return;
     }
-    me.set_wait(reason);
+    me.begin_wait(wait, deadline_ns != NEVER);
     // SAFETY: a non-null carrier is the one this code runs on.
     match unsafe { sched::here().as_ref() } {
         Some(carrier) if me.is_green() => park_green(carrier, deadline_ns),
         _ => park_kernel(me, deadline_ns),
     }
-    me.set_wait(WaitReason::None);
+    me.end_wait();
 }
 
 #[inline(always)]
@@ -185,25 +270,49 @@ fn park_green_timed(carrier: &Carrier, processor: *const Proc, deadline_ns: u64)
 
 #[cold]
 fn park_kernel(me: &Task, deadline_ns: u64) {
-    if me.park.commit_park() {
-        let (word, value) = me.park.futex();
-        while me.park.is_parked() && now_ns() < deadline_ns {
-            futex_wait(word, value, deadline_ns);
+    // There is time for the exact time, and nobody may know of the wait yet.
+    me.entry().restamp(roster::now_ms());
+    if !me.park.commit_park() {
+        return me.park.dispatch();
+    }
+    while let Some(value) = me.park.parked_value() {
+        if deadline_ns == NEVER || now_ns() < deadline_ns {
+            futex_wait(me.park.futex(), value, deadline_ns);
+        } else if me.park.give_up() {
+            return;
+        } else {
+            // A waker is about to resume the thread.
+            futex_wait(me.park.futex(), value, NEVER);
         }
     }
-    me.park.dispatch();
+}
+
+/// By who has won the wake-up of a parked thread: makes it run.
+#[inline]
+pub(crate) fn resume(task: *mut Task) {
+    // SAFETY: the thread is parked until it is resumed, so it is alive, and its runtime is.
+    let (is_green, home) = unsafe { ((*task).is_green(), (*task).home) };
+    if is_green {
+        sched::ready(sched::here(), home, task);
+    } else {
+        resume_kernel(task);
+    }
+}
+
+#[cold]
+#[inline(never)]
+pub(crate) fn resume_kernel(task: *mut Task) {
+    // SAFETY: as in `resume`; once it runs it may end, hence the reference.
+    let task = unsafe { TaskRef::acquire(task) };
+    task.park.resume();
+    futex_wake(task.park.futex(), 1);
 }
 
 /// Wakes `task` if it is parked, else lets its next [`park`] return at once.
 #[inline]
 pub(crate) fn unpark(task: &TaskRef) {
     if task.park.notify() {
-        if task.is_green() {
-            sched::ready(sched::here(), task.home, task.as_ptr());
-        } else {
-            let (word, _) = task.park.futex();
-            futex_wake(word, 1);
-        }
+        resume(task.as_ptr());
     }
 }
 

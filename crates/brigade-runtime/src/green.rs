@@ -1,6 +1,6 @@
-//! The seam for those who block on behalf of code that knows nothing of green threads: libc hooks and locks.
+//! The seam for those who block: libc hooks, locks and channels.
 //!
-//! [`Green`] is the running green thread, and only where it may park. A list of waiters holds [`Sleeper`]s; who
+//! [`Green`] is the running green thread, and only where it may park; [`Current`] is the running thread of any kind. A list of waiters holds [`Sleeper`]s; who
 //! takes one out notifies it under the list's lock and schedules the [`Runnable`] that comes of it after the lock.
 //!
 //! # Invariants
@@ -18,10 +18,10 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use brigade_context::prim::sys;
-use brigade_event::WaitReason;
 
-use crate::current::{park, yield_if_overdue};
+use crate::current::{self, park, yield_if_overdue};
 use crate::queue::List;
+use crate::roster::{Entry, Wait};
 use crate::sched;
 use crate::shared::Shared;
 use crate::task::Task;
@@ -84,8 +84,8 @@ impl Green {
     /// Parks until a [`Sleeper`] of the thread is notified and scheduled, the deadline passes (nanoseconds of
     /// `CLOCK_MONOTONIC`, `u64::MAX` for none), or for no reason: the caller looks at its condition again.
     #[inline]
-    pub fn park(self, reason: WaitReason, deadline_ns: u64) {
-        park(self.record(), reason, deadline_ns);
+    pub fn park(self, wait: &Wait, deadline_ns: u64) {
+        park(self.record(), wait, deadline_ns);
     }
 
     /// The thread, for a list of waiters.
@@ -118,7 +118,84 @@ impl Green {
     }
 }
 
-/// A green thread in a list of waiters.
+/// The current thread, green or kernel, for as long as it waits for something.
+///
+/// Where a green thread must not park (see the module) it is the kernel thread, and blocks that.
+pub struct Current {
+    task: NonNull<Task>,
+    green: Option<Green>,
+}
+
+/// Calls `f` with the current thread.
+#[inline(always)]
+pub fn with_current<R>(f: impl FnOnce(&Current) -> R) -> R {
+    if let Some(green) = Green::current() {
+        return f(&Current {
+            task: green.task,
+            green: Some(green),
+        });
+    }
+    let task = current::kernel();
+    // SAFETY: a record is never at null; `task` outlives the call.
+    let place = unsafe { NonNull::new_unchecked(task.as_ptr()) };
+    f(&Current {
+        task: place,
+        green: None,
+    })
+}
+
+impl Current {
+    #[inline(always)]
+    fn record(&self) -> &Task {
+        // SAFETY: `with_current` keeps the record alive.
+        unsafe { self.task.as_ref() }
+    }
+
+    /// Parks until a [`Sleeper`] of the thread is notified and scheduled, the deadline passes (nanoseconds of
+    /// `CLOCK_MONOTONIC`, `u64::MAX` for none), or for no reason: the caller looks at its condition again.
+    #[inline]
+    pub fn park(&self, wait: &Wait, deadline_ns: u64) {
+        park(self.record(), wait, deadline_ns);
+    }
+
+    /// The thread, for a list of waiters.
+    #[inline(always)]
+    #[must_use]
+    pub fn sleeper(&self) -> Sleeper {
+        Sleeper(self.task)
+    }
+
+    /// The thread's entry in the roster.
+    #[inline(always)]
+    #[must_use]
+    pub fn entry(&self) -> &'static Entry {
+        self.record().entry()
+    }
+
+    /// Whether it is a green thread that parks, so that waiting costs a switch and no kernel thread.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_green(&self) -> bool {
+        self.green.is_some()
+    }
+
+    /// A place where a thread that never parks lets others run if it has had its time. Called at the end of
+    /// operations that might have blocked.
+    #[inline(always)]
+    pub fn checkpoint(&self) {
+        if let Some(green) = self.green {
+            green.checkpoint();
+        }
+    }
+}
+
+impl std::fmt::Debug for Current {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Current").field(&self.entry()).finish()
+    }
+}
+
+/// A thread in a list of waiters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sleeper(NonNull<Task>);
 
@@ -143,7 +220,7 @@ impl Sleeper {
     }
 }
 
-/// A parked green thread that the holder must schedule; it does not run before.
+/// A parked thread that the holder must schedule; it does not run before.
 #[derive(Debug)]
 #[must_use = "the thread stays parked for ever unless it is scheduled"]
 pub struct Runnable(NonNull<Task>);
@@ -158,7 +235,10 @@ impl Runnable {
     #[inline]
     pub fn schedule(self) {
         // SAFETY: the right to queue the thread is ours, so it is parked and alive.
-        let home = unsafe { self.0.as_ref() }.home;
+        let (is_green, home) = unsafe { (self.0.as_ref().is_green(), self.0.as_ref().home) };
+        if !is_green {
+            return current::resume_kernel(self.0.as_ptr());
+        }
         // SAFETY: a non-null carrier is the one this code runs on.
         match unsafe { sched::here().as_ref() } {
             Some(carrier) if carrier.is_busy_below() => ready_below(home, self.0),

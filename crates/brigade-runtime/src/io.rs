@@ -15,6 +15,7 @@ use crate::green::{Green, Runnable};
 use crate::prim::{AtomicBool, Ordering, now_ns};
 use crate::queue::List;
 use crate::reactor;
+use crate::roster;
 use crate::sched;
 use crate::shared::Shared;
 use crate::task::Task;
@@ -94,8 +95,9 @@ impl Green {
             Interest::Read => WaitReason::Read,
             Interest::Write => WaitReason::Write,
         };
+        let waits = roster::Wait::anonymous(reason, fd.number() as usize);
         while !waiter.is_fired() && now_before(deadline_ns) {
-            self.park(reason, deadline_ns);
+            self.park(&waits, deadline_ns);
         }
         Ok(if !fd.withdraw(interest, &waiter) {
             Wait::TimedOut
@@ -130,7 +132,7 @@ impl Green {
             && !waiters.iter().any(Waiter::is_fired)
             && now_before(deadline_ns)
         {
-            self.park(WaitReason::Poll, deadline_ns);
+            self.park(&roster::Wait::anonymous(WaitReason::Poll, 0), deadline_ns);
         }
         for (wanted, waiter) in wanted.iter().zip(&waiters).take(enlisted) {
             if wanted.fd.withdraw(wanted.interest, waiter) && outcome.is_ok() {

@@ -6,7 +6,7 @@
 //!
 //! The modules have an order, which a test enforces; each may use only those before it:
 //!
-//! `prim < queue < readiness < park_word < handoff < idle < task < timer < fd < reactor < processor < carrier < shared < launch < wake < sched < monitor
+//! `prim < queue < readiness < park_word < handoff < idle < roster < task < timer < fd < reactor < processor < carrier < shared < launch < wake < sched < monitor
 //! < current < green < io < thread < spawn < runtime`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
@@ -38,6 +38,8 @@ mod monitor;
 mod processor;
 #[cfg(not(loom))]
 mod reactor;
+#[cfg(not(loom))]
+mod roster;
 #[cfg(not(loom))]
 mod runtime;
 #[cfg(not(loom))]
@@ -79,8 +81,11 @@ pub mod clock {
 /// How everything above the runtime blocks.
 #[cfg(not(loom))]
 pub mod park {
-    pub use crate::current::{blocking, yield_now};
-    pub use crate::green::{Green, Runnable, Runnables, Sleeper};
+    pub use crate::current::{blocking, me, yield_now};
+    pub use crate::green::{Current, Green, Runnable, Runnables, Sleeper, with_current};
+    pub use crate::prim::{NEVER, deadline_after, deadline_at, now_ns};
+    pub use crate::roster::{Entry, HeldLock, Wait, WaitRecord};
+    pub use brigade_context::prim::{RawGuard, RawLock};
 }
 
 /// Waiting for descriptors, and what is known of each.

@@ -9,6 +9,10 @@
 //! | `PARKED` | its context is saved, it is in no queue | a waker (to `PARKED + NOTIFIED`) |
 //! | `PARKED + NOTIFIED` | one waker has won the right to queue it | the dispatcher (to `RUNNING`) |
 //!
+//! A kernel thread has no dispatcher: its waker makes the last step ([`ParkWord::resume`]), and it does not return from
+//! its wait before. So it too stays where it is until the waker is done with it. When its time is up it takes itself
+//! out of `PARKED` ([`ParkWord::give_up`]).
+//!
 //! # Invariants
 //!
 //! 1. The word becomes `PARKED` only after the thread's context has been saved, by whoever runs next on the
@@ -88,18 +92,41 @@ impl ParkWord {
         }
     }
 
-    /// True while the thread is parked and nobody has woken it.
-    #[inline]
-    pub(crate) fn is_parked(&self) -> bool {
-        // ORDER: Acquire: a kernel thread that leaves its wait loop on this load goes on with `dispatch`,
-        // which acquires again; for observers the value is only a hint.
-        self.0.load(Ordering::Acquire) == PARKED
+    /// By a kernel thread that is parked and whose time is up: true if nobody has woken it, then it is parked no longer.
+    #[cfg(not(loom))]
+    pub(crate) fn give_up(&self) -> bool {
+        // ORDER: Relaxed: nothing was published to the thread by nobody; on failure it waits for `resume`.
+        self.0
+            .compare_exchange(PARKED, RUNNING, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 
-    /// The word itself, for a kernel thread that waits on it, and the value while which it waits.
+    /// By the waker of a kernel thread, instead of queueing it. The caller then wakes the futex.
+    #[cfg(not(loom))]
+    pub(crate) fn resume(&self) {
+        // ORDER: Release: pairs with `parked_value` (invariant 4).
+        self.0.store(RUNNING, Ordering::Release);
+    }
+
+    /// By a kernel thread that is parked: the value to wait on; none when it was resumed.
+    #[cfg(not(loom))]
+    pub(crate) fn parked_value(&self) -> Option<u32> {
+        // ORDER: Acquire: pairs with the Release in `resume` (invariant 4).
+        let value = self.0.load(Ordering::Acquire);
+        (value & PARKED != 0).then_some(value)
+    }
+
+    /// True while the thread is parked and nobody has woken it.
+    #[cfg(not(loom))]
+    pub(crate) fn is_parked(&self) -> bool {
+        // ORDER: Relaxed: a hint for observers.
+        self.0.load(Ordering::Relaxed) == PARKED
+    }
+
+    /// The word itself, for a kernel thread that waits on it.
     #[cfg(not(loom))]
     #[inline]
-    pub(crate) fn futex(&self) -> (&AtomicU32, u32) {
-        (&self.0, PARKED)
+    pub(crate) fn futex(&self) -> &AtomicU32 {
+        &self.0
     }
 }

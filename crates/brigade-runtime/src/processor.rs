@@ -22,6 +22,7 @@ use brigade_event::Counters;
 
 use crate::prim::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Lock, NEVER, Ordering};
 use crate::queue::{List, LocalQueue};
+use crate::roster::{self, ENTRY_BATCH, Entry};
 use crate::task::{Task, fatal, next_ids};
 use crate::timer::Timers;
 
@@ -40,6 +41,8 @@ const STREAK_MAX: u32 = 64;
 pub(crate) struct Local {
     pub(crate) slots: Vec<Slot>,
     pub(crate) credits: usize,
+    /// Free entries of the roster.
+    pub(crate) entries: Vec<&'static Entry>,
     next_id: u64,
     last_id: u64,
     pub(crate) random: u32,
@@ -90,6 +93,7 @@ impl<C> Processor<C> {
             local: UnsafeCell::new(Local {
                 slots: Vec::with_capacity(SLOT_CACHE),
                 credits: 0,
+                entries: Vec::with_capacity(4 * ENTRY_BATCH),
                 next_id: 0,
                 last_id: 0,
                 random: 0x9e37_79b9 ^ (index as u32).wrapping_mul(0x85eb_ca6b) | 1,
@@ -262,6 +266,21 @@ impl Local {
         let id = self.next_id;
         self.next_id += 1;
         NonZeroU64::new(id).unwrap_or_else(|| fatal("brigade: thread numbers are exhausted"))
+    }
+
+    /// A free entry for a new thread.
+    #[inline(always)]
+    pub(crate) fn entry(&mut self) -> &'static Entry {
+        match self.entries.pop() {
+            Some(entry) => entry,
+            None => self.entry_slow(),
+        }
+    }
+
+    #[cold]
+    fn entry_slow(&mut self) -> &'static Entry {
+        roster::fetch(ENTRY_BATCH, &mut self.entries);
+        self.entries.pop().unwrap_or(roster::nobody())
     }
 
     /// The next number of a xorshift generator (Marsaglia, "Xorshift RNGs", 2003).

@@ -167,6 +167,7 @@ fn prepare_process() -> io::Result<()> {
     install_overflow_handler(describe)?;
     install_blocking(run_blocking);
     register_fence();
+    current::register_fork_handlers();
     on_fork_once(
         &HANDLERS,
         reactor::before_fork,

@@ -43,6 +43,7 @@ use crate::prim::{NEVER, Ordering, fence_light, now_ns, spin_loop};
 use crate::processor::{CREDIT_BATCH, SLOT_BATCH, SLOT_CACHE};
 use crate::queue::List;
 use crate::reactor::Until;
+use crate::roster::{self, ENTRY_BATCH};
 use crate::shared::{CarrierPtr, Model, Shared};
 use crate::task::{Task, TaskRef};
 pub(crate) use crate::wake::{Proc, poke, start_carrier, take_idle, wake_for_work};
@@ -204,7 +205,10 @@ unsafe fn start_on(task: *mut Task, mut slot: Slot) -> Result<(), Slot> {
 #[inline(always)]
 unsafe fn dispatch(carrier: &Carrier, p: &Proc, task: *mut Task) {
     // SAFETY: the caller took the task out of a queue.
-    unsafe { (*task).park.dispatch() };
+    unsafe {
+        (*task).park.dispatch();
+        (*task).count_switch();
+    }
     carrier.current.set(task);
     p.advance_tick();
     p.counters.switches.bump();
@@ -330,16 +334,23 @@ unsafe fn finish_exit(carrier: &Carrier, task: *mut Task) {
     };
     // SAFETY: the thread has switched away for good.
     let clean = unsafe { retire(&mut slot) };
+    // SAFETY: the record is alive: its own reference is dropped below.
+    let entry = unsafe { (*task).entry() };
+    entry.unbind();
     // SAFETY: a non-null processor lives as long as the runtime.
     match unsafe { carrier.processor.get().as_ref() } {
-        Some(p) if clean && slot.class() == shared.class => {
+        Some(p) if clean && slot.class() == shared.class && entry.is_reusable() => {
             // SAFETY: the carrier holds the processor; the reference ends here.
             let local = unsafe { p.local() };
+            local.entries.push(entry);
             local.slots.push(slot);
             local.credits += 1;
             p.finished.bump_published();
         }
-        processor => finish_exit_slow(shared, processor, slot, clean),
+        processor => {
+            roster::give_back(std::iter::once(entry).filter(|entry| entry.is_reusable()));
+            finish_exit_slow(shared, processor, slot, clean);
+        }
     }
     // SAFETY: the reference that a live thread holds to itself.
     drop(unsafe { TaskRef::from_raw(task) });
@@ -416,8 +427,21 @@ pub(crate) unsafe fn run(carrier: &Carrier) {
             dispatch(carrier, p, task);
             switch(carrier.context.get(), (*task).context.get());
             carrier.current.set(ptr::null_mut());
+            restamp_previous(carrier);
             finish_previous(carrier);
         }
+    }
+}
+
+/// Nothing else was there to run: the wait of the thread that parks begins at the exact time.
+///
+/// # Safety
+///
+/// As [`finish_previous`], before it.
+unsafe fn restamp_previous(carrier: &Carrier) {
+    if carrier.action.get() == Action::Park {
+        // SAFETY: the thread is not parked yet, so nobody else may run it.
+        unsafe { (*carrier.previous.get()).entry().restamp(roster::now_ms()) };
     }
 }
 
@@ -470,6 +494,9 @@ fn tidy(shared: &Shared, p: &Proc) {
     if local.credits > 4 * CREDIT_BATCH {
         context::unreserve(shared.class, local.credits - CREDIT_BATCH);
         local.credits = CREDIT_BATCH;
+    }
+    if local.entries.len() > 4 * ENTRY_BATCH {
+        roster::give_back(local.entries.drain(ENTRY_BATCH..));
     }
 }
 

@@ -23,6 +23,7 @@ use crate::prim::{AtomicPtr, AtomicU32, AtomicUsize, Lock, Ordering, futex_wait,
 use crate::processor::Processor;
 use crate::queue::List;
 use crate::reactor::Reactor;
+use crate::roster;
 use crate::task::Task;
 
 const OPEN: u32 = 0;
@@ -374,6 +375,7 @@ impl Drop for Shared {
             let local = unsafe { processor.local() };
             brigade_context::release(self.class, local.slots.drain(..));
             brigade_context::unreserve(self.class, local.credits);
+            roster::give_back(local.entries.drain(..));
         }
     }
 }

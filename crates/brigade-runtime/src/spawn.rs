@@ -35,6 +35,7 @@ use crate::prim::{
     AtomicBool, AtomicU8, AtomicUsize, NEVER, Ordering, fence, fence_light, kernel_thread,
 };
 use crate::processor::CREDIT_BATCH;
+use crate::roster::{self, Wait};
 use crate::sched;
 use crate::shared::{Model, Shared};
 use crate::task::{Task, TaskParts, TaskRef, TaskVtable, fatal, next_ids};
@@ -66,10 +67,16 @@ impl ScopeCount {
 
     /// Blocks the thread that opened the scope until no thread of it runs. True: one of them panicked and
     /// nobody took its result.
+    #[track_caller]
     pub fn wait(&self) -> bool {
+        let wait = Wait::new(
+            WaitReason::Scope,
+            std::ptr::from_ref(self).addr(),
+            Location::caller(),
+        );
         // ORDER: Acquire: pairs with the Release in `leave`.
         while self.running.load(Ordering::Acquire) != 0 {
-            park(&self.owner, WaitReason::Scope, NEVER);
+            park(&self.owner, &wait, NEVER);
         }
         // ORDER: Relaxed: written before the Release in `leave`, or by this thread.
         self.panicked.load(Ordering::Relaxed)
@@ -237,8 +244,9 @@ impl<T> Join<T> {
     /// # Errors
     ///
     /// The payload of the thread's panic.
+    #[track_caller]
     pub fn join(self) -> ThreadResult<T> {
-        wait_done(&self.thread.0);
+        wait_done(&self.thread.0, Location::caller());
         let mut this = mem::ManuallyDrop::new(self);
         if let Some(kernel) = this.kernel.take() {
             // The closure catches panics; what is left to wait for are the thread's destructors.
@@ -263,12 +271,13 @@ impl<T> Drop for Join<T> {
     }
 }
 
-fn wait_done(task: &TaskRef) {
+fn wait_done(task: &TaskRef, site: &'static Location<'static>) {
     if !task.is_done() {
         current::with(|me| {
+            let wait = Wait::new(WaitReason::Join, task.entry().address(), site);
             if task.set_joiner(me) {
                 while !task.is_done() {
-                    park(me, WaitReason::Join, NEVER);
+                    park(me, &wait, NEVER);
                 }
             }
         });
@@ -276,24 +285,28 @@ fn wait_done(task: &TaskRef) {
 }
 
 /// Blocks the current thread until its park token is there or the deadline has passed.
+#[track_caller]
 pub fn park_for_token(deadline_ns: u64) {
-    current::with(|me| wait_token(me, deadline_ns));
+    let wait = Wait::new(WaitReason::Park, 0, Location::caller());
+    current::with(|me| wait_token(me, &wait, deadline_ns));
 }
 
-fn wait_token(me: &Task, deadline_ns: u64) {
+fn wait_token(me: &Task, wait: &Wait, deadline_ns: u64) {
     while !me.take_token() {
         if deadline_ns != NEVER && crate::prim::now_ns() >= deadline_ns {
             return;
         }
-        park(me, WaitReason::Park, deadline_ns);
+        park(me, wait, deadline_ns);
     }
 }
 
 /// Blocks the current thread until the deadline has passed.
+#[track_caller]
 pub fn sleep_until(deadline_ns: u64) {
+    let wait = Wait::new(WaitReason::Sleep, 0, Location::caller());
     current::with(|me| {
         while crate::prim::now_ns() < deadline_ns {
-            park(me, WaitReason::Sleep, deadline_ns);
+            park(me, &wait, deadline_ns);
         }
     });
 }
@@ -378,7 +391,10 @@ fn start_inside(shared: &Shared, task: *mut Task) -> io::Result<bool> {
         if local.credits > 0 {
             local.credits -= 1;
             // SAFETY: nobody else knows the thread yet.
-            unsafe { (*task).id = local.next_id() };
+            unsafe {
+                (*task).id = local.next_id();
+                (*task).set_entry(local.entry());
+            }
             p.spawned.bump();
             sched::ready_local(shared, p, task);
             sched::exit_or_yield(carrier, p);
@@ -436,7 +452,10 @@ fn start_outside(shared: &Shared, class: SizeClass, task: *mut Task) -> io::Resu
         ));
     }
     // SAFETY: nobody else knows the thread yet.
-    unsafe { (*task).id = next_ids(1) };
+    unsafe {
+        (*task).id = next_ids(1);
+        (*task).set_entry(roster::fetch_one());
+    }
     sched::ready(ptr::null(), shared.home().cast(), task);
     Ok(())
 }

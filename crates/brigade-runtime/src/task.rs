@@ -7,7 +7,7 @@
 //! | `context` | the carrier that switches away from the thread | before the park word says `PARKED` or the thread is queued |
 //! | `slot` | the carrier that runs the thread first and last | while the thread is in no queue |
 //! | `link` | whoever holds the list the thread is in | while it is in the list |
-//! | `wait` | the thread itself | before it parks |
+//! | `entry` | who starts the thread | before anybody else knows it |
 //! | the rest of the cells | any thread, they are atomic | |
 //!
 //! # References
@@ -22,17 +22,16 @@
 //! be a joiner, park and be unparked; it is woken through a futex on its park word. A green thread in the
 //! child of a fork turns from the first kind into the second.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::UnsafeCell;
 use std::num::NonZeroU64;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 
-use brigade_context::{Context, SizeClass, Slot, prim::sys};
-use brigade_event::WaitReason;
-
 use crate::park_word::ParkWord;
 use crate::prim::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use crate::queue::Link;
+use crate::roster::{self, Entry, Wait};
+use brigade_context::{Context, SizeClass, Slot, prim::sys};
 
 /// How a record of a certain type is run and freed.
 pub(crate) struct TaskVtable {
@@ -62,7 +61,12 @@ pub(crate) struct Task {
     pub(crate) id: NonZeroU64,
     name: Option<Box<str>>,
     site: &'static Location<'static>,
-    wait: Cell<u8>,
+    /// What others may ask about the thread; written by who starts it.
+    entry: AtomicPtr<Entry>,
+    /// When the thread was made, in milliseconds of the cheap clock.
+    pub(crate) born_ms: u64,
+    /// Times it was switched to; written by its carrier.
+    switches: AtomicU32,
     kind: AtomicU8,
     /// The token of `thread::park`.
     token: AtomicU8,
@@ -134,7 +138,9 @@ impl Task {
             id: parts.id,
             name: parts.name,
             site: parts.site,
-            wait: Cell::new(WaitReason::None as u8),
+            entry: AtomicPtr::new(ptr::from_ref(roster::nobody()).cast_mut()),
+            born_ms: roster::cheap_now_ms(),
+            switches: AtomicU32::new(0),
             kind: AtomicU8::new(kind),
             token: AtomicU8::new(0),
             class: parts.class,
@@ -163,10 +169,49 @@ impl Task {
         self.kind.store(KERNEL, Ordering::Relaxed);
     }
 
-    /// By the thread itself.
+    /// The thread's entry in the roster.
     #[inline(always)]
-    pub(crate) fn set_wait(&self, reason: WaitReason) {
-        self.wait.set(reason as u8);
+    pub(crate) fn entry(&self) -> &'static Entry {
+        // SAFETY: only references to entries are stored, which live for ever.
+        // ORDER: Relaxed: an entry is all atomics, and needs no publishing.
+        unsafe { &*self.entry.load(Ordering::Relaxed) }
+    }
+
+    /// By who starts the thread, before anybody else knows it, or by a kernel thread of itself: gives it an entry.
+    #[inline(always)]
+    pub(crate) fn set_entry(&self, entry: &'static Entry) {
+        // ORDER: Relaxed: as in `entry`.
+        self.entry
+            .store(ptr::from_ref(entry).cast_mut(), Ordering::Relaxed);
+        entry.bind(ptr::from_ref(self).cast_mut().cast());
+    }
+
+    /// By the thread itself: it is going to wait.
+    #[inline(always)]
+    pub(crate) fn begin_wait(&self, wait: &Wait, timed: bool) {
+        self.entry().begin_wait(wait, timed, roster::cheap_now_ms());
+    }
+
+    /// By the thread itself: it waits no longer.
+    #[inline(always)]
+    pub(crate) fn end_wait(&self) {
+        self.entry().end_wait();
+    }
+
+    /// By the carrier that switches to the thread.
+    #[inline(always)]
+    pub(crate) fn count_switch(&self) {
+        // ORDER: Relaxed: one writer at a time, and a statistic.
+        let switches = self.switches.load(Ordering::Relaxed);
+        // ORDER: Relaxed: as above.
+        self.switches
+            .store(switches.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Times the thread was switched to.
+    pub(crate) fn switches(&self) -> u32 {
+        // ORDER: Relaxed: a statistic.
+        self.switches.load(Ordering::Relaxed)
     }
 
     /// Leaves a token for `thread::park`. True: there was none.

@@ -34,6 +34,7 @@ pub mod alloc;
 pub mod doctor;
 pub mod hooks;
 pub mod runtime;
+pub mod sync;
 pub mod thread;
 
 #[cfg(doctest)]

@@ -8,7 +8,7 @@
 use brigade_runtime::WaitReason;
 use brigade_runtime::clock::{NEVER, now_ns};
 use brigade_runtime::descriptors::{Fd, Interest, Wait, Wanted};
-use brigade_runtime::park::{Green, blocking};
+use brigade_runtime::park::{self, Green, blocking};
 use libc::{c_int, c_long, fd_set, nfds_t, pollfd, sigset_t, size_t, timespec, timeval};
 
 use super::errno::from_kernel;
@@ -158,7 +158,7 @@ fn wait_for(
             return 0;
         }
         if few[0].is_none() {
-            green.park(WaitReason::Poll, deadline_ns);
+            green.park(&park::Wait::anonymous(WaitReason::Poll, 0), deadline_ns);
             continue;
         }
         for wanted in few.iter().flatten() {

@@ -16,7 +16,7 @@
 //!    wait's last look at its condition and its park, and the wake-up was the wait's.
 
 use brigade_runtime::WaitReason;
-use brigade_runtime::park::{self, Green};
+use brigade_runtime::park::{self, Green, Wait};
 use libc::{c_int, c_uint, clockid_t, timespec, useconds_t};
 
 use super::clock;
@@ -163,7 +163,7 @@ fn sleep_for(green: Green, time: timespec) {
 fn sleep_until(green: Green, deadline_ns: u64) {
     let mut woken_early = false;
     loop {
-        green.park(WaitReason::Sleep, deadline_ns);
+        green.park(&Wait::anonymous(WaitReason::Sleep, 0), deadline_ns);
         if clock::now_ns() >= deadline_ns && deadline_ns != clock::NEVER {
             break;
         }

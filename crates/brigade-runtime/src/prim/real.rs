@@ -1,5 +1,6 @@
 //! The primitives on the machine.
 
+use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use brigade_context::prim::sys;
@@ -74,9 +75,49 @@ pub fn now_ns() -> u64 {
     };
     // SAFETY: `time` is a valid place for the result; the clock exists on every Linux.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    (time.tv_sec as u64)
+    let now = (time.tv_sec as u64)
         .wrapping_mul(1_000_000_000)
-        .wrapping_add(time.tv_nsec as u64)
+        .wrapping_add(time.tv_nsec as u64);
+    note_ms(now / 1_000_000);
+    now
+}
+
+/// The last time that somebody read the clock, in milliseconds.
+static COARSE_MS: AtomicU64 = AtomicU64::new(0);
+
+#[inline(always)]
+fn note_ms(now_ms: u64) {
+    // ORDER: Relaxed: a number that stands for itself; stored once a millisecond, so that the line stays shared.
+    if COARSE_MS.load(Ordering::Relaxed) < now_ms {
+        // ORDER: Relaxed: as above; a store that overtakes a later one is put right within a millisecond.
+        COARSE_MS.store(now_ms, Ordering::Relaxed);
+    }
+}
+
+/// Milliseconds of `CLOCK_MONOTONIC` at the last reading of the clock by anybody: costs a load.
+#[inline(always)]
+pub(crate) fn coarse_ms() -> u64 {
+    // ORDER: Relaxed: as in `note_ms`.
+    COARSE_MS.load(Ordering::Relaxed)
+}
+
+/// So many zeroed bytes from the kernel, never to be given back; none when it has no more.
+#[cold]
+pub(crate) fn map_zeroed(bytes: usize) -> Option<NonNull<u8>> {
+    // SAFETY: a new anonymous mapping touches nothing that exists.
+    let memory = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            -1,
+            0,
+        )
+    };
+    (memory != libc::MAP_FAILED)
+        .then(|| NonNull::new(memory.cast()))
+        .flatten()
 }
 
 /// The deadline `duration` from now in nanoseconds of `CLOCK_MONOTONIC`; saturates at "never".

@@ -10,7 +10,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use brigade_runtime::WaitReason;
-use brigade_runtime::park::{Green, Runnable, Runnables, Sleeper};
+use brigade_runtime::park::{Green, Runnable, Runnables, Sleeper, Wait};
 use brigade_runtime::raw::on_fork_once;
 
 use super::Turn;
@@ -98,7 +98,8 @@ pub(super) fn wait(
     // ORDER: SeqCst: after the count was raised (`bucket.rs`, invariant 1). It also acquires what the thread that
     // stored another value did before.
     let is_due = || word.load(Ordering::SeqCst) == expected;
-    let park = || green.park(WaitReason::Futex, deadline_ns);
+    let waits = Wait::anonymous(WaitReason::Futex, address);
+    let park = || green.park(&waits, deadline_ns);
     let is_in_time = || deadline_ns == NEVER || now_ns() < deadline_ns;
     match bucket.wait((address, bits, green.sleeper()), is_due, park, is_in_time) {
         Waited::Woken => 0,

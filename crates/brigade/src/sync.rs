@@ -1,0 +1,3 @@
+//! Locks and channels with std's names, for green threads and kernel threads in any mix.
+
+pub use brigade_sync::order;
