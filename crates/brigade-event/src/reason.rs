@@ -27,6 +27,18 @@ pub enum WaitReason {
     Poll,
     /// The end of a child process.
     Child,
+    /// `Semaphore::acquire` and its variants.
+    Semaphore = 40,
+    /// `Once::call_once` and what is built on it, while another thread initialises.
+    Once = 41,
+    /// `Once::wait` and `OnceLock::wait`, until somebody has initialised.
+    OnceWait = 42,
+    /// `Barrier::wait` and its variants.
+    Barrier = 43,
+    /// `WaitGroup::wait` and its variants.
+    WaitGroup = 44,
+    /// `Event::wait` and its variants.
+    Event = 45,
 }
 
 impl WaitReason {
@@ -43,6 +55,12 @@ impl WaitReason {
             7 => WaitReason::Write,
             8 => WaitReason::Poll,
             9 => WaitReason::Child,
+            40 => WaitReason::Semaphore,
+            41 => WaitReason::Once,
+            42 => WaitReason::OnceWait,
+            43 => WaitReason::Barrier,
+            44 => WaitReason::WaitGroup,
+            45 => WaitReason::Event,
             _ => WaitReason::None,
         }
     }
@@ -61,6 +79,12 @@ impl fmt::Display for WaitReason {
             WaitReason::Write => "write",
             WaitReason::Poll => "poll",
             WaitReason::Child => "child",
+            WaitReason::Semaphore => "semaphore",
+            WaitReason::Once => "once",
+            WaitReason::OnceWait => "once wait",
+            WaitReason::Barrier => "barrier",
+            WaitReason::WaitGroup => "wait group",
+            WaitReason::Event => "event",
         })
     }
 }
@@ -82,6 +106,12 @@ mod tests {
             WaitReason::Write,
             WaitReason::Poll,
             WaitReason::Child,
+            WaitReason::Semaphore,
+            WaitReason::Once,
+            WaitReason::OnceWait,
+            WaitReason::Barrier,
+            WaitReason::WaitGroup,
+            WaitReason::Event,
         ] {
             assert_eq!(WaitReason::from_u8(reason as u8), reason);
         }
