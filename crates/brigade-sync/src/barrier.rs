@@ -28,11 +28,11 @@ use crate::wait_queue::Waited;
 /// # Examples
 ///
 /// ```
-/// use brigade::sync::Barrier;
+/// use brigade_sync::Barrier;
 ///
 /// static ALL: Barrier = Barrier::new(3);
 ///
-/// let leaders = brigade::thread::scope(|scope| {
+/// let leaders = std::thread::scope(|scope| {
 ///     let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| ALL.wait().is_leader())).collect();
 ///     threads.into_iter().map(|thread| thread.join().unwrap()).filter(|led| *led).count()
 /// });
@@ -44,7 +44,7 @@ use crate::wait_queue::Waited;
 /// ```
 /// use std::time::Duration;
 ///
-/// let both = brigade::sync::Barrier::new(2);
+/// let both = brigade_sync::Barrier::new(2);
 /// assert!(both.wait_timeout(Duration::from_millis(1)).is_none());
 /// assert!(both.wait_timeout(Duration::from_millis(1)).is_none());
 /// ```

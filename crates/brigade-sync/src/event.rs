@@ -43,11 +43,11 @@ const WAITERS: u32 = 2;
 /// # Examples
 ///
 /// ```
-/// use brigade::sync::Event;
+/// use brigade_sync::Event;
 ///
 /// static READY: Event = Event::new();
 ///
-/// let waiter = brigade::thread::spawn(|| READY.wait());
+/// let waiter = std::thread::spawn(|| READY.wait());
 /// READY.set();
 /// waiter.join().unwrap();
 /// assert!(READY.is_set());
@@ -58,7 +58,7 @@ const WAITERS: u32 = 2;
 /// ```
 /// use std::time::Duration;
 ///
-/// let event = brigade::sync::Event::new();
+/// let event = brigade_sync::Event::new();
 /// assert!(!event.wait_timeout(Duration::from_millis(1)));
 /// ```
 pub struct Event {

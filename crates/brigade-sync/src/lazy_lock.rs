@@ -29,7 +29,7 @@ use crate::once::Once;
 /// # Examples
 ///
 /// ```
-/// use brigade::sync::LazyLock;
+/// use brigade_sync::LazyLock;
 ///
 /// static SQUARES: LazyLock<Vec<u32>> = LazyLock::new(|| (0..10).map(|n| n * n).collect());
 ///
@@ -40,7 +40,7 @@ use crate::once::Once;
 ///
 /// ```
 /// use std::panic::{AssertUnwindSafe, catch_unwind};
-/// use brigade::sync::LazyLock;
+/// use brigade_sync::LazyLock;
 ///
 /// let lazy: LazyLock<u32> = LazyLock::new(|| panic!("no luck"));
 /// assert!(catch_unwind(AssertUnwindSafe(|| *lazy)).is_err());

@@ -39,7 +39,7 @@ use crate::prim::AtomicU32;
 /// # Examples
 ///
 /// ```
-/// use brigade::sync::Once;
+/// use brigade_sync::Once;
 ///
 /// static START: Once = Once::new();
 ///
@@ -56,7 +56,7 @@ use crate::prim::AtomicU32;
 /// ```
 /// use std::panic::{AssertUnwindSafe, catch_unwind};
 ///
-/// let once = brigade::sync::Once::new();
+/// let once = brigade_sync::Once::new();
 /// assert!(catch_unwind(AssertUnwindSafe(|| once.call_once(|| panic!("no luck")))).is_err());
 /// assert!(catch_unwind(AssertUnwindSafe(|| once.call_once(|| ()))).is_err());
 /// once.call_once_force(|state| assert!(state.is_poisoned()));

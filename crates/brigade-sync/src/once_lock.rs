@@ -25,7 +25,7 @@ use crate::once::Once;
 /// # Examples
 ///
 /// ```
-/// use brigade::sync::OnceLock;
+/// use brigade_sync::OnceLock;
 ///
 /// static NAME: OnceLock<String> = OnceLock::new();
 ///
@@ -37,7 +37,7 @@ use crate::once::Once;
 /// A second value is refused and given back:
 ///
 /// ```
-/// let once = brigade::sync::OnceLock::new();
+/// let once = brigade_sync::OnceLock::new();
 /// assert_eq!(once.set(1), Ok(()));
 /// assert_eq!(once.set(2), Err(2));
 /// ```
@@ -133,7 +133,7 @@ impl<T> OnceLock<T> {
     /// ```
     /// use std::panic::{AssertUnwindSafe, catch_unwind};
     ///
-    /// let once = brigade::sync::OnceLock::new();
+    /// let once = brigade_sync::OnceLock::new();
     /// assert!(catch_unwind(AssertUnwindSafe(|| once.get_or_init(|| panic!("no luck")))).is_err());
     /// assert_eq!(once.get_or_init(|| 1), &1);
     /// ```

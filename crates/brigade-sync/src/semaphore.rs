@@ -41,11 +41,11 @@ use crate::prim::AtomicUsize;
 /// At most two threads at a time:
 ///
 /// ```
-/// use brigade::sync::Semaphore;
+/// use brigade_sync::Semaphore;
 ///
 /// static SLOTS: Semaphore = Semaphore::new(2);
 ///
-/// brigade::thread::scope(|scope| {
+/// std::thread::scope(|scope| {
 ///     for _ in 0..10 {
 ///         scope.spawn(|| {
 ///             let _slot = SLOTS.acquire();
@@ -59,7 +59,7 @@ use crate::prim::AtomicUsize;
 /// Without a permit, `try_acquire` says so at once:
 ///
 /// ```
-/// use brigade::sync::Semaphore;
+/// use brigade_sync::Semaphore;
 ///
 /// let slots = Semaphore::new(1);
 /// let first = slots.try_acquire();
@@ -101,7 +101,7 @@ impl Semaphore {
     /// # Examples
     ///
     /// ```
-    /// let semaphore = brigade::sync::Semaphore::new(1);
+    /// let semaphore = brigade_sync::Semaphore::new(1);
     /// let permit = semaphore.acquire();
     /// assert_eq!(semaphore.available_permits(), 0);
     /// drop(permit);
@@ -155,7 +155,7 @@ impl Semaphore {
     /// ```
     /// use std::time::Duration;
     ///
-    /// let semaphore = brigade::sync::Semaphore::new(1);
+    /// let semaphore = brigade_sync::Semaphore::new(1);
     /// let permit = semaphore.acquire_timeout(Duration::from_millis(1));
     /// assert!(permit.is_some());
     /// assert!(semaphore.acquire_timeout(Duration::from_millis(1)).is_none());
@@ -217,11 +217,11 @@ impl Semaphore {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use brigade::sync::Semaphore;
+    /// use brigade_sync::Semaphore;
     ///
     /// let slots = Arc::new(Semaphore::new(1));
     /// let slot = slots.acquire_owned();
-    /// let thread = brigade::thread::spawn(move || drop(slot));
+    /// let thread = std::thread::spawn(move || drop(slot));
     /// drop(slots.acquire());
     /// thread.join().unwrap();
     /// ```
@@ -341,7 +341,7 @@ impl<'a> SemaphorePermit<'a> {
     /// # Examples
     ///
     /// ```
-    /// let semaphore = brigade::sync::Semaphore::new(3);
+    /// let semaphore = brigade_sync::Semaphore::new(3);
     /// let mut three = semaphore.acquire_many(3);
     /// let two = three.split(2).unwrap();
     /// assert_eq!((two.num_permits(), three.num_permits()), (2, 1));

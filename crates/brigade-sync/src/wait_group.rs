@@ -32,14 +32,14 @@ use crate::prim::{AtomicUsize, Ordering};
 /// # Examples
 ///
 /// ```
-/// use brigade::sync::WaitGroup;
+/// use brigade_sync::WaitGroup;
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicU32, Ordering};
 ///
 /// let (group, done) = (WaitGroup::new(), Arc::new(AtomicU32::new(0)));
 /// for _ in 0..4 {
 ///     let (member, done) = (group.clone(), Arc::clone(&done));
-///     brigade::thread::spawn(move || {
+///     std::thread::spawn(move || {
 ///         done.fetch_add(1, Ordering::Relaxed);
 ///         drop(member);
 ///     });
@@ -53,7 +53,7 @@ use crate::prim::{AtomicUsize, Ordering};
 /// ```
 /// use std::time::Duration;
 ///
-/// let group = brigade::sync::WaitGroup::new();
+/// let group = brigade_sync::WaitGroup::new();
 /// let member = group.clone();
 /// let group = group.wait_timeout(Duration::from_millis(1)).unwrap_err();
 /// drop(member);
