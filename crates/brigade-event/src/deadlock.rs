@@ -284,7 +284,7 @@ mod tests {
         );
         wait.waited_ms = 12;
         wait.called_at = Some(Location::caller());
-        let mut thread = DeadlockedThread::new(ThreadLabel::new(id), wait);
+        let mut thread = DeadlockedThread::new(ThreadLabel::new(id, None), wait);
         let held = LockDescription::of(holds);
         thread.holds.push(HeldLockReport::new(
             held,
@@ -313,7 +313,7 @@ mod tests {
     fn each_thread_is_told_with_what_it_holds_and_what_it_waits_for() {
         let a = LockTag::new(LockKind::Mutex).with_name("a");
         let mut thread = waiter(1, &a, &a);
-        thread.thread = ThreadLabel::new(1).with_name("clerk");
+        thread.thread = ThreadLabel::new(1, Some("clerk"));
         thread.green = false;
         thread.spawned_at = Some(a.created());
         let report = DeadlockReport::new(DeadlockKind::Cycle, vec![thread.clone()]);
@@ -342,9 +342,9 @@ mod tests {
     #[test]
     fn a_join_in_a_cycle_names_the_joined_thread_once() {
         let join = |id, of| {
-            let object = AwaitedObject::Thread(ThreadLabel::new(of));
+            let object = AwaitedObject::Thread(ThreadLabel::new(of, None));
             DeadlockedThread::new(
-                ThreadLabel::new(id),
+                ThreadLabel::new(id, None),
                 WaitReport::new(WaitReason::Join, object),
             )
         };
@@ -361,7 +361,7 @@ mod tests {
         let threads: Vec<_> = (1..=100)
             .map(|id| {
                 let wait = WaitReport::new(WaitReason::Futex, AwaitedObject::Foreign(0x10));
-                DeadlockedThread::new(ThreadLabel::new(id), wait)
+                DeadlockedThread::new(ThreadLabel::new(id, None), wait)
             })
             .collect();
         let report = DeadlockReport::new(DeadlockKind::AllWait, threads);

@@ -27,4 +27,4 @@ pub use deadlock::{
 pub use lock::{LockKind, LockTag, Mode};
 pub use order_report::{LockClass, OrderEdge, OrderKind, OrderReport, Taking};
 pub use reason::WaitReason;
-pub use report::{LockDescription, LockFacts, ThreadLabel};
+pub use report::{LockDescription, LockFacts, ThreadLabel, ThreadName};

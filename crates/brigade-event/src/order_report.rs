@@ -6,18 +6,20 @@ use std::panic::Location;
 use crate::report::taken;
 use crate::{LockKind, Mode, ThreadLabel};
 
+/// Edges that a report keeps.
+const KEPT: usize = 16;
+
 /// Locks that are taken in contradictory orders: threads that do so at the same moment can deadlock.
 ///
 /// The orders are those of *classes*: all locks made at one place in the source, or given one name, are one class. Its
 /// `Display` is a text of several lines, the first of which says the whole thing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+///
+/// A report has no memory of its own: it is made by a thread that holds locks, perhaps those of an allocator.
+#[derive(Clone, PartialEq, Eq)]
 pub struct OrderReport {
-    /// What was found.
-    pub kind: OrderKind,
-    /// Who took what while holding what. Each takes what the next one holds, the last takes what the first holds, and
-    /// the first is the one that was seen last. With [`OrderKind::SameClass`] there is one.
-    pub edges: Vec<OrderEdge>,
+    kind: OrderKind,
+    len: usize,
+    edges: [OrderEdge; KEPT],
 }
 
 /// What an [`OrderReport`] is about.
@@ -28,6 +30,8 @@ pub enum OrderKind {
     Inversion,
     /// Two locks of one class are held at once, and their ranks do not say in which order.
     SameClass,
+    /// A thread reads a lock that it reads already: both wait if a writer comes in between.
+    ReadTwice,
 }
 
 /// All locks that were made at one place, or given one name.
@@ -57,7 +61,7 @@ pub struct Taking {
 }
 
 /// A thread took a lock while it held another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OrderEdge {
     /// Who.
@@ -69,10 +73,40 @@ pub struct OrderEdge {
 }
 
 impl OrderReport {
-    /// A report of these edges; see the fields.
+    /// A report of one edge; the others come with [`OrderReport::push`].
     #[must_use]
-    pub fn new(kind: OrderKind, edges: Vec<OrderEdge>) -> OrderReport {
-        OrderReport { kind, edges }
+    pub fn new(kind: OrderKind, first: OrderEdge) -> OrderReport {
+        OrderReport {
+            kind,
+            len: 1,
+            edges: [first; KEPT],
+        }
+    }
+
+    /// Adds an edge. Beyond 16 edges are only counted.
+    pub fn push(&mut self, edge: OrderEdge) {
+        if let Some(slot) = self.edges.get_mut(self.len) {
+            *slot = edge;
+        }
+        self.len += 1;
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn kind(&self) -> OrderKind {
+        self.kind
+    }
+
+    /// Who took what while holding what; at least one. Each takes what the next one holds, the last takes what the first holds, and
+    /// the first is the one that was seen last. In a report of another kind than [`OrderKind::Inversion`] there is one.
+    pub fn edges(&self) -> &[OrderEdge] {
+        &self.edges[..self.len.min(KEPT)]
+    }
+
+    /// How many edges of the circle there was no room for, between the last of [`OrderReport::edges`] and the first.
+    #[must_use]
+    pub fn omitted(&self) -> usize {
+        self.len.saturating_sub(KEPT)
     }
 }
 
@@ -130,24 +164,40 @@ impl fmt::Display for LockClass {
 impl fmt::Display for OrderReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("lock order: ")?;
-        match (self.kind, self.edges.first()) {
-            (OrderKind::SameClass, Some(edge)) => {
-                let class = edge.held.class;
-                write!(f, "two locks of {class} are taken without rising ranks")?;
+        let first = self.edges[0].held.class;
+        match self.kind {
+            OrderKind::SameClass => {
+                write!(f, "two locks of {first} are taken without rising ranks")?;
             }
-            (_, first) => {
-                for edge in &self.edges {
+            OrderKind::ReadTwice => {
+                write!(
+                    f,
+                    "{first} is read twice at once; a writer in between stops it"
+                )?;
+            }
+            OrderKind::Inversion => {
+                for edge in self.edges() {
                     write!(f, "{} -> ", edge.held.class)?;
                 }
-                if let Some(first) = first {
-                    write!(f, "{}", first.held.class)?;
+                if self.omitted() != 0 {
+                    write!(f, "({} more) -> ", self.omitted())?;
                 }
+                write!(f, "{first}")?;
             }
         }
-        for edge in &self.edges {
+        for edge in self.edges() {
             write!(f, "\n{edge}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for OrderReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrderReport")
+            .field("kind", &self.kind)
+            .field("edges", &self.edges())
+            .finish_non_exhaustive()
     }
 }
 
@@ -183,11 +233,10 @@ mod tests {
         let (a, b) = (taking("a"), taking("b"));
         let mut read = a;
         read.mode = Mode::Shared;
-        let edges = vec![
-            OrderEdge::new(ThreadLabel::new(1), a, b),
-            OrderEdge::new(ThreadLabel::new(2).with_name("two"), b, read),
-        ];
-        let text = OrderReport::new(OrderKind::Inversion, edges).to_string();
+        let first = OrderEdge::new(ThreadLabel::new(1, None), a, b);
+        let mut report = OrderReport::new(OrderKind::Inversion, first);
+        report.push(OrderEdge::new(ThreadLabel::new(2, Some("two")), b, read));
+        let text = report.to_string();
         let (at, site) = (a.class.created, a.site);
         let expected = [
             format!("lock order: Mutex \"a\" ({at}) -> Mutex \"b\" ({at}) -> Mutex \"a\" ({at})"),
@@ -209,13 +258,31 @@ mod tests {
     fn a_nesting_within_a_class_shows_the_ranks() {
         let (mut high, mut low) = (taking("account"), taking("account"));
         (high.rank, low.rank) = (2, 1);
-        let edge = OrderEdge::new(ThreadLabel::new(1), high, low);
-        let text = OrderReport::new(OrderKind::SameClass, vec![edge]).to_string();
+        let edge = OrderEdge::new(ThreadLabel::new(1, None), high, low);
+        let text = OrderReport::new(OrderKind::SameClass, edge).to_string();
         let at = high.class.created;
         assert!(text.starts_with(&format!(
             "lock order: two locks of Mutex \"account\" ({at}) are taken without rising ranks\n"
         )));
         assert!(text.contains(&format!("held Mutex \"account\" ({at}) of rank 2\n")));
         assert!(text.contains(&format!("and took Mutex \"account\" ({at}) of rank 1\n")));
+    }
+
+    #[test]
+    fn edges_beyond_those_kept_are_counted_and_said() {
+        let edge = OrderEdge::new(ThreadLabel::new(1, None), taking("a"), taking("b"));
+        let mut report = OrderReport::new(OrderKind::Inversion, edge);
+        for _ in 1..20 {
+            report.push(edge);
+        }
+        assert_eq!((report.edges().len(), report.omitted()), (16, 4));
+        assert!(
+            report
+                .to_string()
+                .lines()
+                .next()
+                .unwrap()
+                .contains("(4 more)")
+        );
     }
 }

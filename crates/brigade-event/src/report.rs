@@ -15,40 +15,86 @@ use crate::{LockKind, LockTag, Mode};
 /// ```
 /// use brigade_event::ThreadLabel;
 ///
-/// assert_eq!(ThreadLabel::new(7).to_string(), "thread 7");
-/// assert_eq!(ThreadLabel::new(7).with_name("clerk").to_string(), "thread 7 \"clerk\"");
+/// assert_eq!(ThreadLabel::new(7, None).to_string(), "thread 7");
+/// assert_eq!(ThreadLabel::new(7, Some("clerk")).to_string(), "thread 7 \"clerk\"");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ThreadLabel {
-    /// A number that no other thread of the process has; 0 if the thread has none.
+    /// A number that no other thread of the process has; 0 for a kernel thread that has none yet.
     pub id: u64,
-    /// The name it was given.
-    pub name: Option<String>,
+    /// The name it was given; empty for none.
+    pub name: ThreadName,
+}
+
+/// The name of a thread, or its beginning, kept without memory of its own: some reports are written where nothing may be
+/// allocated.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ThreadName {
+    len: u8,
+    bytes: [u8; ThreadName::CAPACITY],
 }
 
 impl ThreadLabel {
-    /// The thread with this number, without a name.
+    /// The thread with this number and this name.
     #[must_use]
-    pub fn new(id: u64) -> ThreadLabel {
-        ThreadLabel { id, name: None }
+    pub fn new(id: u64, name: Option<&str>) -> ThreadLabel {
+        ThreadLabel {
+            id,
+            name: name.map_or(ThreadName::NONE, ThreadName::new),
+        }
+    }
+}
+
+impl ThreadName {
+    /// How many bytes of a name are kept.
+    pub const CAPACITY: usize = 31;
+
+    /// No name.
+    pub const NONE: ThreadName = ThreadName {
+        len: 0,
+        bytes: [0; ThreadName::CAPACITY],
+    };
+
+    /// As much of `name` as is kept.
+    #[must_use]
+    pub fn new(name: &str) -> ThreadName {
+        let mut len = name.len().min(ThreadName::CAPACITY);
+        while !name.is_char_boundary(len) {
+            len -= 1;
+        }
+        let mut kept = ThreadName::NONE;
+        kept.bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+        kept.len = len as u8;
+        kept
     }
 
-    /// The same with a name.
+    /// The name.
     #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> ThreadLabel {
-        self.name = Some(name.into());
-        self
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("")
+    }
+
+    /// The name; none if it is empty.
+    #[must_use]
+    pub fn get(&self) -> Option<&str> {
+        Some(self.as_str()).filter(|name| !name.is_empty())
+    }
+}
+
+impl fmt::Debug for ThreadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
     }
 }
 
 impl fmt::Display for ThreadLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.id {
-            0 => f.write_str("a thread")?,
+            0 => f.write_str("a kernel thread")?,
             id => write!(f, "thread {id}")?,
         }
-        match &self.name {
+        match self.name.get() {
             Some(name) => write!(f, " {name:?}"),
             None => Ok(()),
         }
@@ -128,5 +174,18 @@ pub(crate) fn taken(mode: Mode) -> &'static str {
     match mode {
         Mode::Exclusive => "taken",
         Mode::Shared => "taken for reading",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ThreadName;
+
+    #[test]
+    fn a_long_name_is_cut_between_two_letters() {
+        let name = "é".repeat(20);
+        assert_eq!(ThreadName::new(&name).as_str(), "é".repeat(15));
+        assert_eq!(ThreadName::new("short").get(), Some("short"));
+        assert_eq!(ThreadName::new("").get(), None);
     }
 }
