@@ -80,6 +80,7 @@ struct Search {
 }
 
 /// What came of a look at an edge.
+#[expect(clippy::large_enum_variant, reason = "nothing may be allocated")]
 pub(super) enum Finding {
     /// Nothing to say.
     Fine,
