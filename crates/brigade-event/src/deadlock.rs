@@ -76,7 +76,7 @@ pub struct HeldLockReport {
 }
 
 /// A wait.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WaitReport {
     /// Which operation waits.
@@ -92,7 +92,7 @@ pub struct WaitReport {
 }
 
 /// What a thread waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AwaitedObject {
     /// A lock of Brigade's, whose owners are known.

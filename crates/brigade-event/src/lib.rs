@@ -10,6 +10,7 @@
 //!   events behind.
 //! * [`LockTag`]: what a lock says about itself, for reports about who waits for whom.
 //! * [`DeadlockReport`], [`OrderReport`]: what is said about locks that went wrong, as plain data with a text.
+//! * [`ThreadInfo`]: a thread as a snapshot shows it.
 //! * [`Metrics`]: the sum over the processors of a runtime, as plain numbers.
 
 mod counters;
@@ -18,6 +19,7 @@ mod lock;
 mod order_report;
 mod reason;
 mod report;
+mod thread;
 
 pub use counters::{Counter, Counters, Metrics};
 pub use deadlock::{
@@ -28,3 +30,4 @@ pub use lock::{LockKind, LockTag, Mode};
 pub use order_report::{LockClass, OrderEdge, OrderKind, OrderReport, Taking};
 pub use reason::WaitReason;
 pub use report::{LockDescription, LockFacts, ThreadLabel, ThreadName};
+pub use thread::{ThreadInfo, ThreadState};
