@@ -9,6 +9,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use brigade_context::{SizeClass, on_fork_once};
+use brigade_event::ThreadLabel;
 
 use crate::carrier::{Action, Carrier};
 use crate::prim::{AtomicBool, NEVER, Ordering, futex_wait, futex_wake, kernel_thread, now_ns};
@@ -126,6 +127,20 @@ pub(crate) fn current_green() -> *mut Task {
     let carrier = sched::here();
     // SAFETY: a non-null carrier is the one this code runs on.
     unsafe { carrier.as_ref() }.map_or(std::ptr::null_mut(), |carrier| carrier.current.get())
+}
+
+/// How reports name the current thread. Allocates nothing: a kernel thread that has no record yet has no number.
+#[must_use]
+pub fn label() -> ThreadLabel {
+    // SAFETY: the running thread holds a reference to itself.
+    if let Some(green) = unsafe { current_green().as_ref() } {
+        return green.label();
+    }
+    let known = FOREIGN.try_with(|cell| cell.get().map(|foreign| foreign.0.label()));
+    known
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| ThreadLabel::new(0, None))
 }
 
 /// The record of the current thread.
