@@ -27,6 +27,14 @@ pub enum WaitReason {
     Poll,
     /// The end of a child process.
     Child,
+    /// `Mutex::lock` and its variants with a deadline.
+    Mutex,
+    /// `RwLock::read` and its variants with a deadline.
+    RwLockRead,
+    /// `RwLock::write` and its variants with a deadline.
+    RwLockWrite,
+    /// `Condvar::wait` and its variants.
+    Condvar,
     /// `Semaphore::acquire` and its variants.
     Semaphore = 40,
     /// `Once::call_once` and what is built on it, while another thread initialises.
@@ -55,6 +63,10 @@ impl WaitReason {
             7 => WaitReason::Write,
             8 => WaitReason::Poll,
             9 => WaitReason::Child,
+            10 => WaitReason::Mutex,
+            11 => WaitReason::RwLockRead,
+            12 => WaitReason::RwLockWrite,
+            13 => WaitReason::Condvar,
             40 => WaitReason::Semaphore,
             41 => WaitReason::Once,
             42 => WaitReason::OnceWait,
@@ -79,6 +91,10 @@ impl fmt::Display for WaitReason {
             WaitReason::Write => "write",
             WaitReason::Poll => "poll",
             WaitReason::Child => "child",
+            WaitReason::Mutex => "mutex",
+            WaitReason::RwLockRead => "rwlock (read)",
+            WaitReason::RwLockWrite => "rwlock (write)",
+            WaitReason::Condvar => "condvar",
             WaitReason::Semaphore => "semaphore",
             WaitReason::Once => "once",
             WaitReason::OnceWait => "once wait",
@@ -106,6 +122,10 @@ mod tests {
             WaitReason::Write,
             WaitReason::Poll,
             WaitReason::Child,
+            WaitReason::Mutex,
+            WaitReason::RwLockRead,
+            WaitReason::RwLockWrite,
+            WaitReason::Condvar,
             WaitReason::Semaphore,
             WaitReason::Once,
             WaitReason::OnceWait,

@@ -1,7 +1,12 @@
 //! Something that is done once, by one thread while others wait.
 //!
 //! The protocol is in `once_word.rs`. The thread that initialises owns the once as one owns a lock: it is in the tag and
-//! in the thread's list of held locks, so that a cycle through an initialiser is found like one through a mutex.
+//! in the thread's list of held locks, and those who wait are in the runtime's lot, at the address of the tag. So a cycle
+//! through an initialiser is found like one through a mutex.
+//!
+//! In the order of locks it takes part like a mutex, with one exception: inside the function of one, another one of the
+//! same class may be initialised. Values that are made from others of their kind (nodes of a graph, say) do that, and
+//! have no ranks; two that need each other are found when they wait.
 //!
 //! # Invariants
 //!
@@ -9,17 +14,18 @@
 //!    before the step out of it (`LockTag`, invariant 1).
 //! 2. A thread finds the once among the locks it holds only if it is inside the initialiser itself: then waiting would
 //!    never end, and it panics instead.
+//! 3. After the swap that ends the initialisation the once is not touched again, only its address is used.
 
 use std::fmt;
 use std::panic::Location;
 
 use brigade_event::{LockKind, LockTag, Mode, WaitReason};
-use brigade_runtime::park::{Entry, NEVER, me};
+use brigade_runtime::park::lot::unpark_all;
+use brigade_runtime::park::{Entry, NEVER, Wait, me, with_current};
 
-use crate::block::{Blocking, Queue, queue};
 use crate::once_word::{Begin, OnceWord, Until};
 use crate::order;
-use crate::prim::AtomicU32;
+use crate::prim::{AtomicU32, Parked, Waiting};
 
 /// Runs a function once for all threads; the others wait until it is done.
 ///
@@ -65,7 +71,6 @@ use crate::prim::AtomicU32;
 pub struct Once {
     word: OnceWord,
     tag: LockTag,
-    queue: Queue,
 }
 
 impl Once {
@@ -76,14 +81,13 @@ impl Once {
         Once {
             word: OnceWord(AtomicU32::new(OnceWord::NEW)),
             tag: LockTag::new(LockKind::Once),
-            queue: queue(()),
         }
     }
 
     /// The same with a name, for reports.
     #[must_use]
     pub const fn with_name(mut self, name: &'static str) -> Once {
-        self.tag = self.tag.with_name(name);
+        self.tag.set_name(name);
         self
     }
 
@@ -167,6 +171,7 @@ impl Once {
     #[track_caller]
     fn wait_slow(&self, forced: bool) {
         self.assert_not_inside();
+        self.tell_order(me(), Location::caller());
         let until = if forced {
             Until::Complete
         } else {
@@ -184,9 +189,7 @@ impl Once {
     #[track_caller]
     fn call_slow(&self, forced: bool, f: &mut dyn FnMut(&OnceState)) {
         let (me, site) = (me(), Location::caller());
-        if order::is_on() && me.holds_any() {
-            order::before_lock(me, &self.tag, Mode::Exclusive, site);
-        }
+        self.tell_order(me, site);
         loop {
             match self.word.begin(forced) {
                 Begin::Done => return,
@@ -218,15 +221,38 @@ impl Once {
         ends.is_complete = true;
     }
 
+    /// The order of locks, of which the once is one as long as it is not complete (see the module).
+    fn tell_order(&self, me: &'static Entry, site: &'static Location<'static>) {
+        if !order::is_on() {
+            return;
+        }
+        order::before_try(&self.tag);
+        let class = self.tag.class();
+        let mut is_nested = false;
+        me.for_each_held(|held| is_nested |= class != 0 && u32::from(held.class) == class);
+        if !is_nested {
+            order::before_lock(me, &self.tag, Mode::Exclusive, site);
+        }
+    }
+
+    /// Waits once, unless what the thread waits for has come; the caller looks again.
     #[track_caller]
     fn block(&self, until: Until, reason: WaitReason) {
-        let blocking = Blocking {
-            reason,
-            object: self.tag.address(),
-            site: Location::caller(),
-            deadline_ns: NEVER,
-        };
-        blocking.wait(&self.queue, |_| self.word.must_wait(until), |_| ());
+        let address = self.tag.address();
+        let wait = Wait::new(reason, address, Location::caller());
+        let parked = with_current(|current| {
+            let waiting = Waiting {
+                current,
+                wait: &wait,
+                deadline_ns: NEVER,
+            };
+            waiting.park_owned(address, Mode::Exclusive, false, || {
+                self.word.must_wait(until)
+            })
+        });
+        if let Parked::Refused(reason) = parked {
+            panic!("{reason}");
+        }
     }
 
     #[track_caller]
@@ -267,9 +293,18 @@ impl Drop for Ends<'_> {
         let once = self.once;
         self.me.lock_released(&once.tag, Mode::Exclusive);
         once.tag.clear_owner();
+        let address = once.tag.address();
         if once.word.end(self.is_complete) {
-            once.queue.with(|locked| locked.wake_all());
+            unpark_all(address, |_| 0);
         }
+    }
+}
+
+impl Default for Once {
+    /// Nothing is done yet.
+    #[track_caller]
+    fn default() -> Once {
+        Once::new()
     }
 }
 

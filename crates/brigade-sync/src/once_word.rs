@@ -65,11 +65,6 @@ impl OnceWord {
         self.0.load(Ordering::Acquire) == COMPLETE
     }
 
-    pub(crate) fn is_running(&self) -> bool {
-        // ORDER: Relaxed: a hint for observers.
-        self.0.load(Ordering::Relaxed) & STATE == RUNNING
-    }
-
     /// Whether the last one to initialise has panicked.
     pub(crate) fn is_poisoned(&self) -> bool {
         // ORDER: Acquire: as in `is_complete`: what the one that panicked wrote comes before.

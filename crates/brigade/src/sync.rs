@@ -1,8 +1,8 @@
 //! Locks and channels with std's names, for green threads and kernel threads in any mix.
 
 pub use brigade_sync::order;
-
 pub use brigade_sync::{
-    Barrier, BarrierWaitResult, CachePadded, Event, LazyLock, Once, OnceLock, OnceState,
-    OwnedSemaphorePermit, Semaphore, SemaphorePermit, WaitGroup,
+    Barrier, BarrierWaitResult, CachePadded, Event, LazyLock, LockResult, MappedMutexGuard, Mutex,
+    MutexGuard, Once, OnceLock, OnceState, OwnedSemaphorePermit, PoisonError, Semaphore,
+    SemaphorePermit, TryLockError, TryLockResult, WaitGroup,
 };

@@ -1,4 +1,5 @@
-//! What the protocols of this crate are made of: on the machine, or under the model checker (`--cfg loom`).
+//! What the protocols of this crate are made of: on the machine (`real.rs`), or under the model checker (`model.rs`,
+//! with `--cfg loom`), with the same names.
 
 #[cfg(not(loom))]
 mod real;
