@@ -251,8 +251,9 @@ pub(crate) fn park(me: &Task, wait: &Wait, deadline_ns: u64) {
 fn park_green(carrier: &Carrier, deadline_ns: u64) {
     let processor = sched::enter(carrier);
     // SAFETY: a non-null processor lives as long as the runtime.
-    if let Some(p) = unsafe { processor.as_ref() } {
-        p.counters.parks.bump();
+    match unsafe { processor.as_ref() } {
+        Some(p) => p.counters.parks.bump(),
+        None => sched::shared_of(carrier).adrift_parks.add_shared(1),
     }
     if deadline_ns == NEVER {
         // SAFETY: on a green thread, inside the runtime.

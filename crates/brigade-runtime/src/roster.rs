@@ -277,6 +277,14 @@ impl Entry {
         }
     }
 
+    /// Whether the thread waits for something. Of others, a guess.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        // ORDER: Relaxed: a guess.
+        self.wait.load(Ordering::Relaxed) & REASON_MASK != 0
+    }
+
     /// By the thread itself: it has taken a lock.
     #[inline(always)]
     pub fn lock_taken(&self, tag: &LockTag, mode: Mode, site: &'static Location<'static>) {
