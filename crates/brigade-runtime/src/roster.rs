@@ -370,6 +370,7 @@ impl Entry {
         self.held_len.store(len as u32 - 1, Ordering::Release);
     }
 
+    #[inline]
     fn slot(&self, index: usize) -> Option<&HeldSlot> {
         // ORDER: Acquire: pairs with the Release that made the block known.
         let mut block = self.held.load(Ordering::Acquire);
@@ -391,6 +392,7 @@ impl Entry {
 
     /// Calls `f` with each lock that the thread holds, oldest first. Exact for the thread itself and for one that is
     /// stopped; of others, a guess.
+    #[inline]
     pub fn for_each_held(&self, mut f: impl FnMut(HeldLock)) {
         // ORDER: Acquire: pairs with the writer's Release.
         let len = self.held_len.load(Ordering::Acquire) as usize;
@@ -483,6 +485,7 @@ impl HeldSlot {
             .store(from.site.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
+    #[inline]
     fn get(&self) -> Option<HeldLock> {
         // ORDER: Relaxed: published by the length.
         let tag = self.tag.load(Ordering::Relaxed);
