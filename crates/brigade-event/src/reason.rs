@@ -27,6 +27,12 @@ pub enum WaitReason {
     Poll,
     /// The end of a child process.
     Child,
+    /// A channel that is to take a message.
+    Send = 30,
+    /// A channel that is to have a message.
+    Recv = 31,
+    /// A select over several channels.
+    Select = 32,
 }
 
 impl WaitReason {
@@ -43,6 +49,9 @@ impl WaitReason {
             7 => WaitReason::Write,
             8 => WaitReason::Poll,
             9 => WaitReason::Child,
+            30 => WaitReason::Send,
+            31 => WaitReason::Recv,
+            32 => WaitReason::Select,
             _ => WaitReason::None,
         }
     }
@@ -61,6 +70,9 @@ impl fmt::Display for WaitReason {
             WaitReason::Write => "write",
             WaitReason::Poll => "poll",
             WaitReason::Child => "child",
+            WaitReason::Send => "send",
+            WaitReason::Recv => "recv",
+            WaitReason::Select => "select",
         })
     }
 }
@@ -82,6 +94,9 @@ mod tests {
             WaitReason::Write,
             WaitReason::Poll,
             WaitReason::Child,
+            WaitReason::Send,
+            WaitReason::Recv,
+            WaitReason::Select,
         ] {
             assert_eq!(WaitReason::from_u8(reason as u8), reason);
         }

@@ -3,4 +3,5 @@
 //! This crate is an implementation detail of the `brigade` crate, which is the only stable interface. Of the runtime it
 //! sees `brigade_runtime::park` alone.
 
+pub mod channel;
 pub mod order;

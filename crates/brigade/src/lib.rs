@@ -49,6 +49,7 @@ struct Readme;
 struct Guide;
 
 pub use brigade_macros::main;
+pub use brigade_sync::select;
 
 /// Runs `f` as a green thread of the default runtime and returns what it returns.
 ///

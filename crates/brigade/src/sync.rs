@@ -1,3 +1,4 @@
 //! Locks and channels with std's names, for green threads and kernel threads in any mix.
 
+pub use brigade_sync::channel;
 pub use brigade_sync::order;
