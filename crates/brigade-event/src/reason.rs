@@ -27,6 +27,14 @@ pub enum WaitReason {
     Poll,
     /// The end of a child process.
     Child,
+    /// `Mutex::lock` and its variants with a deadline.
+    Mutex,
+    /// `RwLock::read` and its variants with a deadline.
+    RwLockRead,
+    /// `RwLock::write` and its variants with a deadline.
+    RwLockWrite,
+    /// `Condvar::wait` and its variants.
+    Condvar,
     /// A channel that is to take a message.
     Send = 30,
     /// A channel that is to have a message.
@@ -49,6 +57,10 @@ impl WaitReason {
             7 => WaitReason::Write,
             8 => WaitReason::Poll,
             9 => WaitReason::Child,
+            10 => WaitReason::Mutex,
+            11 => WaitReason::RwLockRead,
+            12 => WaitReason::RwLockWrite,
+            13 => WaitReason::Condvar,
             30 => WaitReason::Send,
             31 => WaitReason::Recv,
             32 => WaitReason::Select,
@@ -70,6 +82,10 @@ impl fmt::Display for WaitReason {
             WaitReason::Write => "write",
             WaitReason::Poll => "poll",
             WaitReason::Child => "child",
+            WaitReason::Mutex => "mutex",
+            WaitReason::RwLockRead => "rwlock (read)",
+            WaitReason::RwLockWrite => "rwlock (write)",
+            WaitReason::Condvar => "condvar",
             WaitReason::Send => "send",
             WaitReason::Recv => "recv",
             WaitReason::Select => "select",
@@ -94,6 +110,10 @@ mod tests {
             WaitReason::Write,
             WaitReason::Poll,
             WaitReason::Child,
+            WaitReason::Mutex,
+            WaitReason::RwLockRead,
+            WaitReason::RwLockWrite,
+            WaitReason::Condvar,
             WaitReason::Send,
             WaitReason::Recv,
             WaitReason::Select,

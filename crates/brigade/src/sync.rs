@@ -2,3 +2,6 @@
 
 pub use brigade_sync::channel;
 pub use brigade_sync::order;
+pub use brigade_sync::{
+    LockResult, MappedMutexGuard, Mutex, MutexGuard, PoisonError, TryLockError, TryLockResult,
+};
