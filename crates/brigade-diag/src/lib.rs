@@ -8,6 +8,7 @@
 //!   `brigade-event`.
 
 mod json;
+mod stall;
 mod threads;
 
 pub use brigade_event::{
@@ -15,5 +16,6 @@ pub use brigade_event::{
     HeldLockReport, LockClass, LockDescription, LockFacts, LockKind, Mode, OrderEdge, OrderKind,
     OrderReport, Taking, ThreadInfo, ThreadLabel, ThreadName, ThreadState, WaitReason, WaitReport,
 };
+pub use stall::install;
 pub use json::{SCHEMA_VERSION, ToJson};
 pub use threads::{SiteSummary, Threads};

@@ -109,7 +109,11 @@ pub mod park {
 #[cfg(not(loom))]
 pub mod waits {
     pub use crate::edges::{DeadlockHandler, abandoned, set_deadlock_handler};
-    pub use crate::snapshot::threads;
+    pub use crate::launch::kernel_threads;
+    pub use crate::monitor::{Stall, StallInspector, set_stall_inspector};
+    pub use crate::roster::{Picture, picture};
+    pub use crate::snapshot::{describe_stuck_lock, threads};
+    pub use crate::edges::report_deadlock;
 }
 
 /// Waiting for descriptors, and what is known of each.
