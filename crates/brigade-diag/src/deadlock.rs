@@ -28,20 +28,15 @@ static HANDLER: RawLock<Option<Handler>> = RawLock::new(None);
 ///
 /// # Examples
 ///
-/// A test that wants to go on panics the thread that closed the circle, and its locks are free again:
-///
 /// ```
-/// # use brigade_diag as diag;
-/// use diag::{DeadlockResponse, on_deadlock};
+/// use brigade_diag::{DeadlockResponse, on_deadlock};
 ///
 /// on_deadlock(|report| {
 ///     eprintln!("{report}");
 ///     DeadlockResponse::PanicClosing
 /// });
 /// ```
-pub fn on_deadlock(
-    handler: impl Fn(&DeadlockReport) -> DeadlockResponse + Send + Sync + 'static,
-) {
+pub fn on_deadlock(handler: impl Fn(&DeadlockReport) -> DeadlockResponse + Send + Sync + 'static) {
     register_fork_handlers();
     let handler: Handler = Arc::new(handler);
     let before = HANDLER.lock().replace(handler);

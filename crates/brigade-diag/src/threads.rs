@@ -360,7 +360,10 @@ mod tests {
         let text = threads.to_string();
         let line = format!("which thread 2 holds, taken at {site}");
         assert_eq!(text.matches(&line).count(), 1, "{text}");
-        let holders: Vec<u64> = threads.holders(0x40).map(|(thread, _)| thread.thread.id).collect();
+        let holders: Vec<u64> = threads
+            .holders(0x40)
+            .map(|(thread, _)| thread.thread.id)
+            .collect();
         assert_eq!(holders, [2]);
         assert_eq!(threads.holders(0x41).count(), 0);
     }
