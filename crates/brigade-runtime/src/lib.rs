@@ -10,7 +10,7 @@
 //! < current < green < lot < owned < io < thread < spawn < runtime`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
-#![cfg_attr(loom, allow(dead_code))]
+#![cfg_attr(loom, allow(dead_code, unreachable_pub))]
 
 mod prim;
 
@@ -93,7 +93,7 @@ pub mod park {
     /// Waiting for addresses.
     pub mod lot {
         pub use crate::lot::{
-            Choice, Found, Parked, Request, for_each_waiter, park, unpark_all, unpark_each,
+            Choice, Found, Parked, Request, Turn, for_each_waiter, park, unpark_all, unpark_each,
             unpark_one,
         };
         pub use crate::owned::{are_woken_alive, park_owned};

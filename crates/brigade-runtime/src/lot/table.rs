@@ -8,7 +8,7 @@
 use brigade_context::on_fork_once;
 use brigade_event::Mode;
 
-use super::bucket::{Bucket, Choice, Found, Parked, Queue, Sleep, Ticket};
+use super::bucket::{Bucket, Choice, Found, Parked, Queue, Sleep, Ticket, Turn};
 use crate::green::{Current, Runnable, Runnables, Sleeper};
 use crate::prim::{AtomicBool, Lock, NEVER, Ordering, now_ns};
 use crate::roster::{Entry, Wait};
@@ -94,7 +94,7 @@ pub fn park<R>(
 #[inline]
 pub fn unpark_one(address: usize, answer: impl FnOnce(&mut Found<'_>) -> usize) -> usize {
     let mut is_first = true;
-    let choose = |_| {
+    let choose = |_, _: &mut Turn<'_>| {
         if core::mem::take(&mut is_first) {
             Choice::Take
         } else {
@@ -113,7 +113,7 @@ pub fn unpark_one(address: usize, answer: impl FnOnce(&mut Found<'_>) -> usize) 
 #[inline]
 pub fn unpark_each(
     address: usize,
-    choose: impl FnMut(Mode) -> Choice,
+    choose: impl FnMut(Mode, &mut Turn<'_>) -> Choice,
     answer: impl FnOnce(&mut Found<'_>) -> usize,
 ) -> usize {
     let mut runnables = Runnables::new();
@@ -125,7 +125,7 @@ pub fn unpark_each(
 /// As [`unpark_one`], for all waiters.
 #[inline]
 pub fn unpark_all(address: usize, answer: impl FnOnce(&mut Found<'_>) -> usize) -> usize {
-    unpark_each(address, |_| Choice::Take, answer)
+    unpark_each(address, |_, _| Choice::Take, answer)
 }
 
 /// Calls `f` with the entry of each thread that waits for `address`, how it wants to hold it, and whether its wait has a

@@ -4,7 +4,7 @@ use brigade_event::Mode;
 use brigade_runtime::park::{Current, Wait, lot};
 
 pub(crate) use brigade_runtime::park::lot::{
-    Parked, are_woken_alive, unpark_one,
+    Choice, Parked, Turn, are_woken_alive, unpark_all, unpark_each, unpark_one,
 };
 pub(crate) use core::hint::spin_loop;
 pub(crate) use core::sync::atomic::{AtomicU32, Ordering};
@@ -45,5 +45,17 @@ impl Waiting<'_> {
         is_due: impl FnOnce() -> bool,
     ) -> Parked<String> {
         lot::park_owned(&self.request(address, mode, front), is_due)
+    }
+
+    /// Waits at any address; see [`lot::park`].
+    #[inline]
+    pub(crate) fn park<R>(
+        &self,
+        address: usize,
+        mode: Mode,
+        is_due: impl FnOnce() -> bool,
+        queued: impl FnOnce() -> Option<R>,
+    ) -> Parked<R> {
+        lot::park(&self.request(address, mode, false), is_due, queued)
     }
 }

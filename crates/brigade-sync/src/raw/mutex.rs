@@ -88,7 +88,7 @@ impl RawMutex {
     pub(crate) fn lock_parking(
         &self,
         address: usize,
-        waiting: &Waiting<'_>,
+        waiting: &Waiting,
         is_owner_running: impl Fn() -> bool,
     ) -> Result<(), Refusal> {
         // The part of `WOKEN` that is this thread's to give back.
@@ -159,12 +159,7 @@ impl RawMutex {
             && self
                 .state
                 // ORDER: Release: pairs with the Acquire of who takes the lock. Relaxed on failure: reads nothing.
-                .compare_exchange(
-                    state,
-                    state & !LOCKED,
-                    Ordering::Release,
-                    Ordering::Relaxed,
-                )
+                .compare_exchange(state, state & !LOCKED, Ordering::Release, Ordering::Relaxed)
                 .is_ok()
         {
             return;
@@ -194,7 +189,7 @@ impl RawMutex {
             let parked = if found.left { PARKED } else { 0 };
             let (next, token) = if found.taken == 0 {
                 (parked, TRY)
-            } else if found.is_turn() {
+            } else if found.turn.take() {
                 (LOCKED | parked, OWN)
             } else {
                 (WOKEN | parked, TRY)
