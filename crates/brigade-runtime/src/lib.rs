@@ -84,10 +84,11 @@ pub mod clock {
 /// How everything above the runtime blocks.
 #[cfg(not(loom))]
 pub mod park {
-    pub use crate::current::{blocking, me, yield_now};
+    pub use crate::current::{blocking, label, me, yield_now};
     pub use crate::green::{Current, Green, Runnable, Runnables, Sleeper, with_current};
     pub use crate::prim::{NEVER, deadline_after, deadline_at, now_ns};
     pub use crate::roster::{Entry, HeldLock, Wait, WaitRecord};
+    pub use brigade_context::on_fork_once;
     pub use brigade_context::prim::{RawGuard, RawLock};
 
     /// Waiting for addresses.
