@@ -194,8 +194,9 @@ impl RawMutex {
             } else {
                 (WOKEN | parked, TRY)
             };
-            // ORDER: Release: pairs with the Acquire of who takes the lock.
-            self.state.store(next, Ordering::Release);
+            // ORDER: Release: pairs with the Acquire of who takes the lock. An exchange, so that it is ordered with the
+            // steps of threads that find the lock taken; its value is known.
+            self.state.swap(next, Ordering::Release);
             token
         });
     }

@@ -24,7 +24,7 @@
 //!    So neither writers nor readers starve: all readers that wait enter together, and after them, since no new
 //!    reader overtakes it, the writer that has waited longest.
 //! 4. The last reader counts until it has chosen, under the lot's lock, who comes next; with `PARKED` set and `WOKEN`
-//!    clear the count cannot rise meanwhile. So it may store the word.
+//!    clear the count cannot rise meanwhile. So it may replace the word.
 //! 5. After the step that gives the lock back, the unlocking thread does not touch the word again.
 //!
 //! The child of a fork: as in `mutex.rs`.
@@ -87,13 +87,13 @@ impl RawRwLock {
         let state = self.state.load(Ordering::Relaxed);
         is_open(state, Mode::Shared, 0)
             && state < MOST_READERS
-            && self.exchange(state, state + READER)
+            && self.exchange(state, state + READER).is_ok()
     }
 
     /// Takes the lock if nobody holds it or waits for it, in one step.
     #[inline(always)]
     pub(crate) fn write_now(&self) -> bool {
-        self.exchange(0, WRITER)
+        self.exchange(0, WRITER).is_ok()
     }
 
     /// Takes the lock unless it is taken, or a reader would overtake.
@@ -108,21 +108,19 @@ impl RawRwLock {
         let mut state = self.state.load(Ordering::Relaxed);
         while is_open(state, mode, mine) {
             assert!(state < MOST_READERS, "too many readers of one RwLock");
-            if self.exchange(state, (state & !mine) + share(mode)) {
-                return true;
+            match self.exchange(state, (state & !mine) + share(mode)) {
+                Ok(_) => return true,
+                Err(now) => state = now,
             }
-            // ORDER: Relaxed: as above.
-            state = self.state.load(Ordering::Relaxed);
         }
         false
     }
 
     #[inline(always)]
-    fn exchange(&self, from: u32, to: u32) -> bool {
+    fn exchange(&self, from: u32, to: u32) -> Result<u32, u32> {
         // ORDER: Acquire: pairs with the Release of who gave the lock back. Relaxed on failure: the caller looks again.
         self.state
             .compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
     }
 
     /// Looks a few times whether the lock can be taken; true: took it. `is_owner_running` says whether that may happen
@@ -155,11 +153,8 @@ impl RawRwLock {
         // The part of `WOKEN` that is this thread's to give back.
         let mut mine = 0;
         loop {
-            let entered = if mine == 0 {
-                self.enter(mode, 0)
-            } else {
-                self.spin_as(mode, mine, &is_owner_running)
-            };
+            let entered = self.enter(mode, mine)
+                || mine != 0 && self.spin_as(mode, mine, &is_owner_running);
             if entered {
                 if mine != 0 && mode == Mode::Shared {
                     self.admit_readers(address);
@@ -358,8 +353,9 @@ impl RawRwLock {
                 Some(Mode::Shared) => (READER * found.taken as u32, OWN),
             };
             let parked = if found.left { PARKED } else { 0 };
-            // ORDER: Release: pairs with the Acquire of who takes the lock; nobody else changes the word (invariant 4).
-            self.state.store(holders | parked, Ordering::Release);
+            // ORDER: AcqRel: Release pairs with the Acquire of who takes the lock. Acquire: what other readers did goes on
+            // to the thread that the lock is handed to, by the lot. Nobody else changes the word (invariant 4).
+            self.state.swap(holders | parked, Ordering::AcqRel);
             token
         });
     }

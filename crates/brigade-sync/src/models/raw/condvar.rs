@@ -1,6 +1,7 @@
 //! The condition variable: no wake is lost, none is spent on a thread that gave up.
 
-use loom::sync::Arc;
+use std::sync::Arc;
+
 use loom::sync::atomic::AtomicU32;
 use loom::thread;
 

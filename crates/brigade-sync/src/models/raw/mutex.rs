@@ -1,6 +1,7 @@
 //! The mutex: one at a time, nobody forgotten, whoever gives up.
 
-use loom::sync::Arc;
+use std::sync::Arc;
+
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 

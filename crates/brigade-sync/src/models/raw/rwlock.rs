@@ -1,7 +1,8 @@
 //! The lock for many readers or one writer: writers are alone, nobody is forgotten, whoever gives up.
 
+use std::sync::Arc;
+
 use brigade_event::Mode;
-use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 
