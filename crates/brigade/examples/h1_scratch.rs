@@ -7,7 +7,10 @@ fn main() {
     let threads: usize = args[2].parse().unwrap();
     let workers: usize = args[3].parse().unwrap();
     let n: usize = 4_000_000;
-    let runtime = brigade::runtime::Builder::new().workers(workers).build().unwrap();
+    let runtime = brigade::runtime::Builder::new()
+        .workers(workers)
+        .build()
+        .unwrap();
     macro_rules! run { ($m:expr) => {{
         let m = Arc::new($m);
         let t0 = Instant::now();
@@ -20,9 +23,29 @@ fn main() {
         let met = runtime.metrics();
         println!("{which} threads {threads} workers {workers}: {ns:.1} ns  switches {} parks {} steals {} handoffs {} carriers {} searches {}", met.switches, met.parks, met.steals, met.handoffs, met.carriers_started, met.searches);
     }}}
-    if which == "std" { run!(std::sync::Mutex::new(0u64)) } else { run!(brigade::sync::Mutex::new(0u64)) }
+    if which == "std" {
+        run!(std::sync::Mutex::new(0u64))
+    } else {
+        run!(brigade::sync::Mutex::new(0u64))
+    }
     {
-        let b = brigade::sync::Mutex::new(0u64); let t0=Instant::now(); for _ in 0..10_000_000 { *std::hint::black_box(&b).lock().unwrap() += 1; } println!("uncontended brigade {:.2}", t0.elapsed().as_nanos() as f64/1e7);
-        let b = std::sync::Mutex::new(0u64); let t0=Instant::now(); for _ in 0..10_000_000 { *std::hint::black_box(&b).lock().unwrap() += 1; } println!("uncontended std {:.2}", t0.elapsed().as_nanos() as f64/1e7);
+        let b = brigade::sync::Mutex::new(0u64);
+        let t0 = Instant::now();
+        for _ in 0..10_000_000 {
+            *std::hint::black_box(&b).lock().unwrap() += 1;
+        }
+        println!(
+            "uncontended brigade {:.2}",
+            t0.elapsed().as_nanos() as f64 / 1e7
+        );
+        let b = std::sync::Mutex::new(0u64);
+        let t0 = Instant::now();
+        for _ in 0..10_000_000 {
+            *std::hint::black_box(&b).lock().unwrap() += 1;
+        }
+        println!(
+            "uncontended std {:.2}",
+            t0.elapsed().as_nanos() as f64 / 1e7
+        );
     }
 }
