@@ -5,26 +5,32 @@ mod common;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex as StdMutex, Once, mpsc};
+use std::sync::{
+    Arc, Barrier, Mutex as StdMutex, MutexGuard as StdMutexGuard, Once, PoisonError, mpsc,
+};
 use std::time::Duration;
 
 use brigade::diag::{
     AwaitedObject, DeadlockKind, DeadlockReport, DeadlockResponse, WaitReason, on_deadlock,
 };
 use brigade::runtime::{Builder, Model, Runtime};
-use brigade::sync::Mutex;
+use brigade::sync::{Event, Mutex, OnceLock, RwLock};
 use brigade::thread;
 use common::{Watch, child, on_each_model};
 
 /// Reports of this process so far.
 static REPORTS: StdMutex<Vec<DeadlockReport>> = StdMutex::new(Vec::new());
 
+fn reports() -> StdMutexGuard<'static, Vec<DeadlockReport>> {
+    REPORTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Collects reports from now on; the thread that closes a circle panics, so that the others go on.
 fn collect() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         on_deadlock(|report| {
-            REPORTS.lock().unwrap().push(report.clone());
+            reports().push(report.clone());
             DeadlockResponse::PanicClosing
         });
     });
@@ -32,7 +38,7 @@ fn collect() {
 
 /// The reports about a lock of this name.
 fn about(name: &str) -> Vec<DeadlockReport> {
-    let all = REPORTS.lock().unwrap();
+    let all = reports();
     let names = |report: &DeadlockReport| report.to_string().contains(&format!("{name:?}"));
     all.iter().filter(|report| names(report)).cloned().collect()
 }
@@ -418,4 +424,181 @@ fn a_thread_that_ended_with_a_lock_is_nobodys_deadlock() {
         });
     }
     assert!(about("forgotten").is_empty());
+}
+
+#[test]
+fn two_readers_that_both_want_to_write_are_reported() {
+    let _watch = Watch::new("two upgrades");
+    collect();
+    brigade::diag::lock_order(false);
+    on_each_model(|runtime| {
+        let before = about("upgraded").len();
+        let lock = Arc::new(RwLock::new(()).with_name("upgraded"));
+        let all_read = Arc::new(Barrier::new(2));
+        let upgrade = || {
+            let (lock, all_read) = (Arc::clone(&lock), Arc::clone(&all_read));
+            runtime.spawn(move || {
+                let reads = lock.read().unwrap();
+                all_read.wait();
+                let refused = catch_unwind(AssertUnwindSafe(|| drop(lock.write())));
+                // Who reads on would keep the other one waiting, rightly.
+                drop(reads);
+                refused.is_err()
+            })
+        };
+        let both = [upgrade(), upgrade()].map(|thread| thread.join().expect("no panic"));
+        // The first to write waits for the second's reading; whether its own is known to the search is one circle.
+        assert!(both.contains(&true));
+        assert!(about("upgraded").len() > before);
+    });
+}
+
+#[test]
+fn a_reader_that_wants_to_write_is_reported_at_once() {
+    collect();
+    on_each_model(|runtime| {
+        let before = about("own upgrade").len();
+        runtime.run(|| {
+            let lock = RwLock::new(()).with_name("own upgrade");
+            let reads = lock.read().unwrap();
+            let refused = catch_unwind(AssertUnwindSafe(|| drop(lock.write())));
+            assert!(is_deadlock(&*refused.unwrap_err()));
+            drop(reads);
+            drop(lock.write().unwrap());
+        });
+        assert_eq!(about("own upgrade").len(), before + 1);
+    });
+}
+
+#[test]
+fn a_circle_through_one_of_many_readers_is_reported() {
+    let _watch = Watch::new("a circle through a reader");
+    collect();
+    brigade::diag::lock_order(false);
+    let runtime = Builder::new().workers(2).build().expect("a runtime");
+    let shelf = Arc::new(RwLock::new(()).with_name("shelf"));
+    let key = Arc::new(Mutex::new(()).with_name("key"));
+    let ready = Arc::new(Barrier::new(5));
+    let release = Arc::new(Event::new());
+    // Three that only read, until the end.
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let (shelf, ready, release) =
+                (Arc::clone(&shelf), Arc::clone(&ready), Arc::clone(&release));
+            runtime.spawn(move || {
+                let _reads = shelf.read().unwrap();
+                ready.wait();
+                release.wait();
+            })
+        })
+        .collect();
+    let (theirs, wanted, start) = (Arc::clone(&shelf), Arc::clone(&key), Arc::clone(&ready));
+    let reader = runtime.spawn(move || {
+        let _reads = theirs.read().unwrap();
+        start.wait();
+        drop(wanted.lock());
+    });
+    let writer = runtime.spawn(move || {
+        let _key = key.lock().unwrap();
+        ready.wait();
+        drop(shelf.write());
+    });
+    wait_for_kernel(|| !about("shelf").is_empty());
+    release.set();
+    readers
+        .into_iter()
+        .for_each(|r| r.join().expect("no panic"));
+    let refused = [reader.join().is_err(), writer.join().is_err()];
+    assert_eq!(refused.iter().filter(|refused| **refused).count(), 1);
+    assert_eq!(about("shelf").len(), 1);
+    assert_eq!(about("shelf")[0].threads.len(), 2);
+}
+
+/// As [`wait_until`], on a kernel thread.
+fn wait_for_kernel(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn readers_and_writers_without_a_circle_are_never_reported() {
+    let _watch = Watch::new("clean readers");
+    collect();
+    let runtime = Builder::new().workers(2).build().expect("a runtime");
+    let locks: Arc<Vec<_>> = Arc::new(
+        (0..4)
+            .map(|n| RwLock::new(0_u64).with_name("read well").with_rank(n + 1))
+            .collect(),
+    );
+    let threads: Vec<_> = (0..24_usize)
+        .map(|seed| {
+            let locks = Arc::clone(&locks);
+            runtime.spawn(move || {
+                for round in 0..300 {
+                    let low = (seed + round) % 3;
+                    let first = locks[low].read().unwrap();
+                    if round % 5 == 0 {
+                        thread::yield_now();
+                    }
+                    if (seed + round) % 4 == 0 {
+                        *locks[low + 1].write().unwrap() += 1;
+                    } else {
+                        drop(locks[low + 1].read().unwrap());
+                    }
+                    drop(first);
+                }
+            })
+        })
+        .collect();
+    threads
+        .into_iter()
+        .for_each(|t| t.join().expect("no panic"));
+    let total: u64 = locks.iter().map(|lock| *lock.read().unwrap()).sum();
+    assert_eq!(total, 24 * 300 / 4);
+    assert!(about("read well").is_empty());
+}
+
+#[test]
+fn an_initialisation_that_needs_itself_panics() {
+    let _watch = Watch::new("a cell that needs itself");
+    collect();
+    on_each_model(|runtime| {
+        runtime.run(|| {
+            let cell = OnceLock::new();
+            let inner = || *cell.get_or_init(|| 2);
+            let refused = catch_unwind(AssertUnwindSafe(|| {
+                cell.get_or_init(|| inner() + 1);
+            }));
+            assert!(is_deadlock(&*refused.unwrap_err()));
+        });
+    });
+}
+
+#[test]
+fn two_initialisations_that_need_each_other_are_reported() {
+    let _watch = Watch::new("two cells that need each other");
+    collect();
+    on_each_model(|runtime| {
+        let before = reports().len();
+        let cells = Arc::new([OnceLock::new(), OnceLock::new()]);
+        let both_run = Arc::new(Barrier::new(2));
+        let begin = |first: usize, second: usize| {
+            let (cells, both_run) = (Arc::clone(&cells), Arc::clone(&both_run));
+            runtime.spawn(move || {
+                *cells[first].get_or_init(|| {
+                    both_run.wait();
+                    *cells[second].get_or_init(|| 1) + 1
+                })
+            })
+        };
+        let ends = [begin(0, 1), begin(1, 0)].map(|thread| thread.join());
+        let refused = ends.iter().filter_map(|end| end.as_ref().err());
+        assert!(refused.filter(|payload| is_deadlock(&***payload)).count() >= 1);
+        let new = reports()[before..].to_vec();
+        let is_once = |report: &DeadlockReport| {
+            report.threads.len() == 2 && report.threads[0].waits_for.reason == WaitReason::Once
+        };
+        assert_eq!(new.iter().filter(|report| is_once(report)).count(), 1);
+    });
 }
