@@ -10,6 +10,7 @@
 
 mod deadlock;
 mod json;
+mod stall;
 mod threads;
 
 pub use brigade_event::{
@@ -19,4 +20,5 @@ pub use brigade_event::{
 };
 pub use deadlock::{abandoned_searches, on_deadlock};
 pub use json::{SCHEMA_VERSION, ToJson};
+pub use stall::install;
 pub use threads::{SiteSummary, Threads};

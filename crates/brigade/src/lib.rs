@@ -51,6 +51,7 @@ struct Readme;
 struct Guides;
 
 pub use brigade_macros::main;
+pub use brigade_sync::select;
 
 /// Runs `f` as a green thread of the default runtime and returns what it returns.
 ///
