@@ -10,8 +10,10 @@ mod prim;
 #[cfg(not(loom))]
 mod raw;
 
+mod members;
 mod once_word;
 mod permits;
+mod signal;
 mod wait_queue;
 
 #[cfg(not(loom))]
