@@ -16,6 +16,6 @@ pub use brigade_event::{
     HeldLockReport, LockClass, LockDescription, LockFacts, LockKind, Mode, OrderEdge, OrderKind,
     OrderReport, Taking, ThreadInfo, ThreadLabel, ThreadName, ThreadState, WaitReason, WaitReport,
 };
-pub use stall::install;
 pub use json::{SCHEMA_VERSION, ToJson};
+pub use stall::install;
 pub use threads::{SiteSummary, Threads};

@@ -187,7 +187,10 @@ mod tests {
         let wake = line.replace("0x89", "0x81");
         assert_eq!(FutexWait::parse(&wake), None);
         assert_eq!(FutexWait::parse("running\n"), None);
-        assert_eq!(FutexWait::parse("0 0x3 0x7ffc 0x1 0x0 0x0 0x0 0x0 0x0"), None);
+        assert_eq!(
+            FutexWait::parse("0 0x3 0x7ffc 0x1 0x0 0x0 0x0 0x0 0x0"),
+            None
+        );
     }
 
     #[test]

@@ -210,6 +210,7 @@ fn is_part_of_circles(record: &WaitRecord) -> bool {
             | WaitReason::RwLockRead
             | WaitReason::RwLockWrite
             | WaitReason::Once
+            | WaitReason::OnceWait
             | WaitReason::Join
             | WaitReason::Scope
     );
@@ -332,9 +333,8 @@ impl Search {
                 has_writer |= waiter.mode == Mode::Exclusive && !waiter.timed;
             });
             for_each_waiter(held.address, |waiter| {
-                let conflicts = held.mode == Mode::Exclusive
-                    || waiter.mode == Mode::Exclusive
-                    || has_writer;
+                let conflicts =
+                    held.mode == Mode::Exclusive || waiter.mode == Mode::Exclusive || has_writer;
                 if !waiter.timed && conflicts {
                     self.push_lot_waiter(waiter, held.address, number, target);
                 }

@@ -68,7 +68,8 @@ pub(crate) fn wait_report(record: &WaitRecord, now_ms: u64) -> WaitReport {
         WaitReason::Mutex
         | WaitReason::RwLockRead
         | WaitReason::RwLockWrite
-        | WaitReason::Once => AwaitedObject::Lock(LockDescription::unknown(number)),
+        | WaitReason::Once
+        | WaitReason::OnceWait => AwaitedObject::Lock(LockDescription::unknown(number)),
         WaitReason::Join => thread_at(number).map_or(AwaitedObject::Nothing, AwaitedObject::Thread),
         WaitReason::Scope | WaitReason::Sleep | WaitReason::Park => AwaitedObject::Nothing,
         _ if number == 0 => AwaitedObject::Nothing,

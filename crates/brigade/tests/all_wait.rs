@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use brigade::sync::channel::{bounded, unbounded};
 use brigade::sync::Semaphore;
+use brigade::sync::channel::{bounded, unbounded};
 use brigade::thread;
 
 const ROLE: &str = "BRIGADE_ALL_WAIT";
@@ -220,7 +220,9 @@ fn main() -> ExitCode {
         .filter(|argument| !argument.starts_with('-'))
         .collect();
     if std::env::args().any(|argument| argument == "--list") {
-        CASES.iter().for_each(|case| println!("{}: test", case.name));
+        CASES
+            .iter()
+            .for_each(|case| println!("{}: test", case.name));
         return ExitCode::SUCCESS;
     }
     let (mut passed, mut failed) = (0, 0);
