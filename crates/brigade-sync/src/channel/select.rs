@@ -30,7 +30,7 @@ use super::array::{self, Refused};
 use super::error::{RecvError, SelectTimeoutError, SendError, TrySelectError};
 use super::handle::{Receiver, ReceiverKind, Sender, SenderKind};
 use super::list;
-use super::prim::{NEVER, Wait, checkpoint, deadline_after, deadline_at, is_past, with_current};
+use super::prim::{NEVER, Wait, deadline_after, deadline_at, is_past, with_current};
 use super::waiter::{Seen, Selection, Waiter};
 use super::zero::{Chosen, Side};
 
@@ -346,11 +346,9 @@ fn choose(
             .iter()
             .find_map(|arm| Some((arm.index, arm.handle.choose()?)));
         if ready.is_some() {
-            checkpoint();
             return ready;
         }
         if is_past(deadline_ns) {
-            checkpoint();
             return None;
         }
         if let Some((position, token)) = block(arms, &wait, deadline_ns) {
@@ -364,7 +362,7 @@ fn choose(
 #[inline(never)]
 fn block(arms: &[Arm<'_>], wait: &Wait, deadline_ns: u64) -> Option<(usize, Token)> {
     with_current(|me| {
-        let selection = Selection::new(me.sleeper());
+        let selection = Selection::new_shared(me.sleeper());
         let mut limit_ns = deadline_ns;
         let mut enqueued = 0;
         for arm in arms {
@@ -379,7 +377,7 @@ fn block(arms: &[Arm<'_>], wait: &Wait, deadline_ns: u64) -> Option<(usize, Toke
                 break;
             }
         }
-        let seen = selection.wait(me, wait, limit_ns);
+        let seen = selection.wait(me, wait, limit_ns, || selection.abort());
         for (position, arm) in arms[..enqueued].iter().enumerate() {
             if seen != Seen::Released(position) {
                 arm.handle.leave(&arm.waiter);

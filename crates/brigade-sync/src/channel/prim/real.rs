@@ -41,11 +41,12 @@ impl<T> Place<T> {
 #[inline(always)]
 pub(crate) fn total_order() {}
 
-/// A place where a thread that never parks lets others run if it has had its time.
+/// After waking others: lets them run if the thread has had its time. One that never wakes anybody and never waits is
+/// like one that computes: the monitor sees to it.
 #[inline(always)]
-pub(crate) fn checkpoint() {
+pub(crate) fn yield_if_overdue() {
     if let Some(green) = Green::current() {
-        green.checkpoint();
+        green.yield_if_overdue();
     }
 }
 
