@@ -35,6 +35,18 @@ pub enum WaitReason {
     RwLockWrite,
     /// `Condvar::wait` and its variants.
     Condvar,
+    /// `Semaphore::acquire` and its variants.
+    Semaphore = 40,
+    /// `Once::call_once` and what is built on it, while another thread initialises.
+    Once = 41,
+    /// `Once::wait` and `OnceLock::wait`, until somebody has initialised.
+    OnceWait = 42,
+    /// `Barrier::wait` and its variants.
+    Barrier = 43,
+    /// `WaitGroup::wait` and its variants.
+    WaitGroup = 44,
+    /// `Event::wait` and its variants.
+    Event = 45,
     /// A channel that is to take a message.
     Send = 30,
     /// A channel that is to have a message.
@@ -61,6 +73,12 @@ impl WaitReason {
             11 => WaitReason::RwLockRead,
             12 => WaitReason::RwLockWrite,
             13 => WaitReason::Condvar,
+            40 => WaitReason::Semaphore,
+            41 => WaitReason::Once,
+            42 => WaitReason::OnceWait,
+            43 => WaitReason::Barrier,
+            44 => WaitReason::WaitGroup,
+            45 => WaitReason::Event,
             30 => WaitReason::Send,
             31 => WaitReason::Recv,
             32 => WaitReason::Select,
@@ -86,6 +104,12 @@ impl fmt::Display for WaitReason {
             WaitReason::RwLockRead => "rwlock (read)",
             WaitReason::RwLockWrite => "rwlock (write)",
             WaitReason::Condvar => "condvar",
+            WaitReason::Semaphore => "semaphore",
+            WaitReason::Once => "once",
+            WaitReason::OnceWait => "once wait",
+            WaitReason::Barrier => "barrier",
+            WaitReason::WaitGroup => "wait group",
+            WaitReason::Event => "event",
             WaitReason::Send => "send",
             WaitReason::Recv => "recv",
             WaitReason::Select => "select",
@@ -114,6 +138,12 @@ mod tests {
             WaitReason::RwLockRead,
             WaitReason::RwLockWrite,
             WaitReason::Condvar,
+            WaitReason::Semaphore,
+            WaitReason::Once,
+            WaitReason::OnceWait,
+            WaitReason::Barrier,
+            WaitReason::WaitGroup,
+            WaitReason::Event,
             WaitReason::Send,
             WaitReason::Recv,
             WaitReason::Select,
