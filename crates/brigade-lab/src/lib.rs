@@ -18,6 +18,7 @@
 //! | [`driver`] | repeats, random order, progress, cancellation |
 //! | [`report`] | what comes out, as data with a schema version |
 //! | [`machine`] | what the machine is and offers |
+//! | `together` | threads that begin a loop together, and the CPU time they used |
 //! | `echo` | three servers that answer with what they get, and their client |
 //! | [`experiments`] | the experiments themselves |
 //!
@@ -49,6 +50,7 @@ pub mod report;
 pub mod sample;
 pub mod stats;
 mod ticker;
+mod together;
 pub mod units;
 pub mod verdict;
 

@@ -4,6 +4,7 @@
 //! of `/proc` takes tens of microseconds, so arms read before and after what they measure, never
 //! in between.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -174,10 +175,33 @@ pub(crate) fn cpus() -> usize {
 
 /// Restricts the calling thread, and every thread it starts, to the CPU it runs on now.
 pub(crate) fn pin_to_one_cpu() -> Result<(), ArmError> {
+    pin_to(current_cpu())
+}
+
+/// The CPU that the calling thread runs on.
+pub(crate) fn current_cpu() -> usize {
+    rustix::thread::sched_getcpu()
+}
+
+/// Restricts the calling thread, and every thread it starts, to `cpu`.
+pub(crate) fn pin_to(cpu: usize) -> Result<(), ArmError> {
     let mut set = CpuSet::new();
-    set.set(rustix::thread::sched_getcpu());
+    set.set(cpu);
     rustix::thread::sched_setaffinity(None, &set)
         .map_err(|error| ArmError::Skipped(format!("cannot pin a thread to one CPU: {error}")))
+}
+
+/// CPUs that this process may run on, at most one of each core, so that no two of them share the caches of
+/// a core. Where the kernel does not say which CPUs share a core, each counts as one of its own.
+pub(crate) fn cores() -> Result<Vec<usize>, ArmError> {
+    let set = rustix::thread::sched_getaffinity(None)?;
+    let mut seen = BTreeSet::new();
+    let first_of_core = |cpu: &usize| {
+        let list = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+        seen.insert(machine::word(&list).unwrap_or_else(|| cpu.to_string()))
+    };
+    let usable = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu));
+    Ok(usable.filter(first_of_core).collect())
 }
 
 /// Skips the arm unless `bytes` are at most three quarters of the memory that is free now.
@@ -212,5 +236,13 @@ mod tests {
         switches_of_this_thread().unwrap();
         assert!(activity_of(std::process::id()).unwrap().switches > 0.0);
         assert!(cpu_time_ns() > 0.0);
+    }
+
+    #[test]
+    fn a_thread_that_is_pinned_to_a_core_runs_there() {
+        for cpu in cores().unwrap() {
+            let pinned = std::thread::spawn(move || pin_to(cpu).map(|()| current_cpu()));
+            assert_eq!(pinned.join().unwrap(), Ok(cpu));
+        }
     }
 }

@@ -7,15 +7,15 @@
 //! share one CPU lose next to nothing, because a switch rarely falls between the load and the
 //! store; so the CPU time they used is counted, and without parallel running there is no verdict.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
 
 use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Scale, unknown_arm};
 use crate::green::{self, Green, Model};
 use crate::probe;
 use crate::sample::{Sample, Samples};
+use crate::together::{self, Span, Start};
 use crate::units::{Unit, show};
 use crate::verdict::{Part, Premise, Tendency};
 
@@ -32,7 +32,7 @@ static INFO: Info = Info {
     control: "One thread alone, by load and store.",
     premise: "The threads ran in parallel, by the CPU time they used, and one thread alone loses \
               nothing.",
-    next: "all --full (more repeats, larger counts, a million green threads)",
+    next: "false-sharing (threads that share no variable, only a cache line)",
 };
 
 const LOST: &str = "lost";
@@ -164,18 +164,10 @@ impl Kind {
 struct Race {
     count: AtomicU64,
     guarded: Mutex<u64>,
-    ready: AtomicUsize,
+    start: Start,
     threads: usize,
     adds: u32,
     kind: Kind,
-}
-
-/// When one thread began and ended its loop, and the CPU time it used in between.
-#[derive(Clone, Copy)]
-struct Span {
-    begun: Instant,
-    ended: Instant,
-    cpu_ns: f64,
 }
 
 impl Race {
@@ -183,36 +175,20 @@ impl Race {
         Arc::new(Self {
             count: AtomicU64::new(0),
             guarded: Mutex::new(0),
-            ready: AtomicUsize::new(0),
+            start: Start::new(threads),
             threads,
             adds,
             kind,
         })
     }
 
-    /// What every thread does. `give_way` lets the others reach the starting line.
+    /// What every thread does. No loop gives its green thread another kernel thread.
     fn run(&self, give_way: impl Fn()) -> Span {
-        // ORDER: Release pairs with the Acquire load below.
-        self.ready.fetch_add(1, Ordering::Release);
-        // ORDER: Acquire pairs with the Release addition above, of the other threads.
-        while self.ready.load(Ordering::Acquire) < self.threads {
-            give_way();
-        }
-        let cpu_before = probe::thread_cpu_time_ns();
-        let begun = Instant::now();
-        match self.kind {
+        self.start.run(give_way, || match self.kind {
             Kind::Plain => (0..self.adds).for_each(|_| self.add_plainly()),
             Kind::Atomic => (0..self.adds).for_each(|_| self.add_atomically()),
             Kind::Mutex => (0..self.adds).for_each(|_| self.add_under_mutex()),
-        }
-        let ended = Instant::now();
-        // No loop gives its green thread another kernel thread, so both readings are of one.
-        let cpu_ns = probe::thread_cpu_time_ns() - cpu_before;
-        Span {
-            begun,
-            ended,
-            cpu_ns,
-        }
+        })
     }
 
     fn add_plainly(&self) {
@@ -236,22 +212,11 @@ impl Race {
         // ORDER: Relaxed, every thread that added was joined before.
         let counted = self.count.load(Ordering::Relaxed) + guarded;
         let all = self.threads as f64 * f64::from(self.adds);
-        let elapsed = total(spans);
-        let used: f64 = spans.iter().map(|span| span.cpu_ns).sum();
         Sample::new()
             .with(LOST, 1.0 - counted as f64 / all)
-            .with(TIME, elapsed / all)
-            .with(CPUS, used / elapsed)
+            .with(TIME, together::elapsed_ns(spans) / all)
+            .with(CPUS, together::cpus_used(spans))
     }
-}
-
-/// From the first beginning to the last end.
-fn total(spans: &[Span]) -> f64 {
-    let first = spans.iter().map(|span| span.begun).min();
-    let last = spans.iter().map(|span| span.ended).max();
-    first
-        .zip(last)
-        .map_or(f64::NAN, |(first, last)| (last - first).as_nanos() as f64)
 }
 
 fn on_kernel_threads(threads: usize, adds: u32, kind: Kind) -> Result<Sample, ArmError> {
@@ -262,15 +227,7 @@ fn on_kernel_threads(threads: usize, adds: u32, kind: Kind) -> Result<Sample, Ar
             thread::spawn(move || race.run(thread::yield_now))
         })
         .collect();
-    let mut spans = Vec::with_capacity(threads);
-    for handle in handles {
-        spans.push(
-            handle
-                .join()
-                .map_err(|_| ArmError::Failed("a thread panicked".into()))?,
-        );
-    }
-    Ok(race.sample(&spans))
+    Ok(race.sample(&together::join_all(handles)?))
 }
 
 fn on_green_threads(threads: usize, adds: u32, kind: Kind) -> Result<Sample, ArmError> {

@@ -3,6 +3,7 @@
 mod blocking_call;
 mod context_switch;
 mod event_loop_scale;
+mod false_sharing;
 mod frozen_ticker;
 mod io_bound;
 mod lost_updates;
@@ -25,6 +26,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &io_bound::IoBound,
         &event_loop_scale::EventLoopScale,
         &lost_updates::LostUpdates,
+        &false_sharing::FalseSharing,
     ]
 }
 
