@@ -18,6 +18,7 @@
 //! | [`driver`] | repeats, random order, progress, cancellation |
 //! | [`report`] | what comes out, as data with a schema version |
 //! | [`machine`] | what the machine is and offers |
+//! | `shared` | one number that threads share, guarded in different ways |
 //! | `together` | threads that begin a loop together, and the CPU time they used |
 //! | `echo` | three servers that answer with what they get, and their client |
 //! | [`experiments`] | the experiments themselves |
@@ -48,6 +49,7 @@ mod probe;
 pub mod progress;
 pub mod report;
 pub mod sample;
+mod shared;
 pub mod stats;
 mod ticker;
 mod together;

@@ -1,4 +1,4 @@
-//! Threads that begin a loop together, and what each of them used.
+//! Threads of either kind that begin a loop together, and what each of them used.
 //!
 //! Without a starting line a thread may be over before the next one begins, and loops that are to disturb
 //! each other run one after the other. Whether they really ran at the same time is read from the CPU time
@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::experiment::ArmError;
+use crate::green::{self, Green, Model};
 use crate::probe;
 
 /// The starting line of a fixed number of threads.
@@ -63,7 +64,7 @@ impl Start {
     }
 
     /// Waits until all threads are here.
-    fn wait(&self, give_way: impl Fn()) {
+    pub(crate) fn wait(&self, give_way: impl Fn()) {
         // ORDER: Release pairs with the Acquire load below.
         self.ready.fetch_add(1, Ordering::Release);
         // ORDER: Acquire pairs with the Release addition above, of the other threads.
@@ -87,11 +88,73 @@ pub(crate) fn cpus_used(spans: &[Span]) -> f64 {
     spans.iter().map(|span| span.cpu_ns).sum::<f64>() / elapsed_ns(spans)
 }
 
-/// Joins kernel threads and gathers what they return.
-pub(crate) fn join_all<T>(handles: Vec<thread::JoinHandle<T>>) -> Result<Vec<T>, ArmError> {
-    let panicked = |_| ArmError::Failed("a thread panicked".into());
-    let join = |handle: thread::JoinHandle<T>| handle.join().map_err(panicked);
-    handles.into_iter().map(join).collect()
+/// Threads of one kind or the other, for arms that differ in nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Those of std.
+    Kernel,
+    /// Those of Brigade, on as many processors as there are CPUs and at least two.
+    Green,
+}
+
+impl Kind {
+    /// Runs `f` where [`spawn`](Self::spawn) makes threads of this kind.
+    ///
+    /// # Errors
+    ///
+    /// Those of `f`; skipped if this machine has no green threads.
+    pub(crate) fn host<T: Send>(
+        self,
+        f: impl FnOnce() -> Result<T, ArmError> + Send,
+    ) -> Result<T, ArmError> {
+        match self {
+            Self::Kernel => f(),
+            Self::Green => Green::start(Model::ManyToMany, probe::cpus().max(2))?.run(f),
+        }
+    }
+
+    /// Starts a thread of this kind.
+    pub(crate) fn spawn<T: Send + 'static>(
+        self,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Handle<T>, ArmError> {
+        Ok(match self {
+            Self::Kernel => Handle::Kernel(thread::Builder::new().spawn(f)?),
+            Self::Green => Handle::Green(green::spawn(f)?),
+        })
+    }
+
+    /// Lets other threads run.
+    pub(crate) fn yield_now(self) {
+        match self {
+            Self::Kernel => thread::yield_now(),
+            Self::Green => green::yield_now(),
+        }
+    }
+}
+
+/// A running thread of either kind.
+pub(crate) enum Handle<T> {
+    Kernel(thread::JoinHandle<T>),
+    Green(green::JoinHandle<T>),
+}
+
+impl<T> Handle<T> {
+    /// Waits for its end.
+    pub(crate) fn join(self) -> Result<T, ArmError> {
+        let result = match self {
+            Self::Kernel(handle) => handle.join(),
+            Self::Green(handle) => handle.join(),
+        };
+        result.map_err(|_| ArmError::Failed("a thread panicked".into()))
+    }
+}
+
+/// Waits for the end of all `handles`.
+pub(crate) fn join_all<T>(
+    handles: impl IntoIterator<Item = Handle<T>>,
+) -> Result<Vec<T>, ArmError> {
+    handles.into_iter().map(Handle::join).collect()
 }
 
 #[cfg(test)]

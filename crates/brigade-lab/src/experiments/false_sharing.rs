@@ -17,14 +17,13 @@
 use std::hint;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Scale, unknown_arm};
 use crate::probe;
 use crate::sample::{Sample, Samples};
 use crate::stats::Summary;
-use crate::together::{self, Span};
+use crate::together::{self, Kind, Span};
 use crate::units::{Unit, show};
 use crate::verdict::{Part, Premise, Tendency, at_most_unless_past, times_larger};
 
@@ -357,18 +356,18 @@ fn time_of_round(spans: &[Span], add: Add) -> Option<f64> {
 /// Lets a thread on each of `cores` add to a counter of its own.
 fn run(cores: &[usize], stride: usize, add: Add, budget: Budget) -> Result<Sample, ArmError> {
     let rounds = Arc::new(Rounds::new(cores.len(), stride, add));
-    let spawn = |(index, core): (usize, usize)| {
+    let mut handles = Vec::with_capacity(cores.len());
+    for (index, core) in cores.iter().copied().enumerate() {
         let rounds = Arc::clone(&rounds);
-        thread::spawn(move || {
+        handles.push(Kind::Kernel.spawn(move || {
             // Where that fails the thread still takes part: the others wait for it.
             let pinned = probe::pin_to(core);
             let before = probe::current_cpu();
             let times = rounds.work(index, budget);
             let stayed = before == core && probe::current_cpu() == core;
             pinned.map(|()| (times, stayed))
-        })
-    };
-    let handles = cores.iter().copied().enumerate().map(spawn).collect();
+        })?);
+    }
     let ended: Result<Vec<_>, _> = together::join_all(handles)?.into_iter().collect();
     let (times, stayed): (Vec<Vec<f64>>, Vec<bool>) = ended?.into_iter().unzip();
     let in_place = stayed.iter().filter(|stayed| **stayed).count();
@@ -525,7 +524,7 @@ mod tests {
             rounds: usize::MAX,
             time: Duration::from_millis(1),
         };
-        thread::scope(|scope| {
+        std::thread::scope(|scope| {
             let other = scope.spawn(|| rounds.work(1, budget));
             rounds.work(0, budget);
             assert!(other.join().unwrap().is_empty(), "the leader alone counts");

@@ -9,6 +9,7 @@ mod io_bound;
 mod lost_updates;
 mod models;
 mod spawn_cost;
+mod sync_matrix;
 mod thread_memory;
 
 use crate::experiment::Experiment;
@@ -27,6 +28,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &event_loop_scale::EventLoopScale,
         &lost_updates::LostUpdates,
         &false_sharing::FalseSharing,
+        &sync_matrix::SyncMatrix,
     ]
 }
 
