@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::mem::MaybeUninit;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::CpuSet;
@@ -168,6 +169,20 @@ pub(crate) fn thread_cpu_time_ns() -> f64 {
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
+/// How often the kernel has switched away from a kernel thread of this process so far, those that have ended
+/// included.
+pub(crate) fn switches() -> f64 {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to room for one `rusage`, which the call may write.
+    let failed = unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
+    if failed != 0 {
+        return f64::NAN;
+    }
+    // SAFETY: the call has filled it in; a `rusage` is plain numbers besides, and was zeroed.
+    let usage = unsafe { usage.assume_init() };
+    (usage.ru_nvcsw + usage.ru_nivcsw) as f64
+}
+
 /// How many CPUs this process may run on, cgroup quota included.
 pub(crate) fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -236,6 +251,14 @@ mod tests {
         switches_of_this_thread().unwrap();
         assert!(activity_of(std::process::id()).unwrap().switches > 0.0);
         assert!(cpu_time_ns() > 0.0);
+    }
+
+    #[test]
+    fn switches_of_threads_that_have_ended_still_count() {
+        let before = switches();
+        let naps = || (0..5).for_each(|_| std::thread::sleep(std::time::Duration::from_micros(1)));
+        std::thread::spawn(naps).join().unwrap();
+        assert!(switches() - before >= 5.0);
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! measured.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::channel::{Receiver, Sender, channel};
+use crate::together::Kind;
 
 /// One thread's way to the number.
 pub(crate) trait Access: Send + 'static {
@@ -63,7 +65,7 @@ impl Access for Arc<RwLock<u64>> {
 
 /// What the owner of a number is asked for.
 #[derive(Clone, Copy)]
-pub(crate) enum Request {
+enum Request {
     /// Tell the client of that index the number.
     Read(usize),
     /// Add one; there is no answer.
@@ -71,22 +73,22 @@ pub(crate) enum Request {
 }
 
 /// How many requests wait for the owner at most.
-pub(crate) const REQUESTS: usize = 128;
+const REQUESTS: usize = 128;
 
 /// Why a channel between owner and clients is open while either needs it.
-pub(crate) const OPEN: &str = "the owner ends after its clients, and they wait for its answers";
+const OPEN: &str = "the owner ends after its clients, and they wait for its answers";
 
 /// One thread's way to a number that another thread owns.
 pub(crate) struct Client {
     index: usize,
-    requests: SyncSender<Request>,
+    requests: Sender<Request>,
     answers: Receiver<u64>,
 }
 
 impl Access for Client {
     fn read(&mut self) -> u64 {
         self.requests.send(Request::Read(self.index)).expect(OPEN);
-        self.answers.recv().expect(OPEN)
+        self.answers.receive().expect(OPEN)
     }
 
     fn add(&mut self) {
@@ -97,14 +99,15 @@ impl Access for Client {
 /// The thread that owns a number.
 pub(crate) struct Owner {
     requests: Receiver<Request>,
-    answers: Vec<SyncSender<u64>>,
+    answers: Vec<Sender<u64>>,
 }
 
 impl Owner {
-    /// An owner with so many clients.
-    pub(crate) fn with_clients(count: usize) -> (Self, Vec<Client>) {
-        let (sender, requests) = sync_channel(REQUESTS);
-        let (answers, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| sync_channel(1)).unzip();
+    /// An owner with so many clients, all of them threads of `kind`.
+    pub(crate) fn with_clients(kind: Kind, count: usize) -> (Self, Vec<Client>) {
+        let (sender, requests) = channel(kind, Some(REQUESTS));
+        let (answers, receivers): (Vec<_>, Vec<_>) =
+            (0..count).map(|_| channel(kind, Some(1))).unzip();
         let client = |(index, answers)| Client {
             index,
             requests: sender.clone(),
@@ -117,7 +120,7 @@ impl Owner {
     /// Serves the clients until the last of them has gone, and returns the number.
     pub(crate) fn serve(self) -> u64 {
         let mut number = 0;
-        for request in self.requests {
+        while let Some(request) = self.requests.receive() {
             match request {
                 Request::Read(client) => self.answers[client].send(number).expect(OPEN),
                 Request::Add => number += 1,
@@ -144,7 +147,7 @@ mod tests {
         add_and_read(Arc::new(AtomicU64::new(0)));
         add_and_read(Arc::new(Mutex::new(0)));
         add_and_read(Arc::new(RwLock::new(0)));
-        let (owner, mut clients) = Owner::with_clients(1);
+        let (owner, mut clients) = Owner::with_clients(Kind::Kernel, 1);
         let serving = std::thread::spawn(|| owner.serve());
         add_and_read(clients.remove(0));
         assert_eq!(serving.join().unwrap(), 2);

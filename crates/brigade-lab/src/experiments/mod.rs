@@ -1,6 +1,7 @@
 //! The experiments, in the order of the quick tour.
 
 mod blocking_call;
+mod channels;
 mod context_switch;
 mod event_loop_scale;
 mod false_sharing;
@@ -29,6 +30,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &lost_updates::LostUpdates,
         &false_sharing::FalseSharing,
         &sync_matrix::SyncMatrix,
+        &channels::Channels,
     ]
 }
 

@@ -274,7 +274,7 @@ impl Work {
             Guard::Mutex => self.on(Arc::new(Mutex::new(0)), threads),
             Guard::RwLock => self.on(Arc::new(RwLock::new(0)), threads),
             Guard::Channel => {
-                let (owner, clients) = Owner::with_clients(threads);
+                let (owner, clients) = Owner::with_clients(self.kind, threads);
                 let owner = self.kind.spawn(move || owner.serve())?;
                 let mut done = self.run(clients.into_iter())?;
                 done.number = owner.join()?;
