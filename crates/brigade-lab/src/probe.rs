@@ -35,9 +35,27 @@ fn require(text: &str, name: &str) -> Result<u64, ArmError> {
 
 /// How often the calling kernel thread has been switched away from so far, of its own will or not.
 pub(crate) fn switches_of_this_thread() -> Result<u64, ArmError> {
-    let status = read("/proc/thread-self/status")?;
+    switches_in("/proc/thread-self/status")
+}
+
+/// How often the kernel thread `thread` of this process has been switched away from so far.
+pub(crate) fn switches_of(thread: i32) -> Result<u64, ArmError> {
+    switches_in(&format!("/proc/self/task/{thread}/status"))
+}
+
+fn switches_in(status: &str) -> Result<u64, ArmError> {
+    let status = read(status)?;
     Ok(require(&status, "voluntary_ctxt_switches")?
         + require(&status, "nonvoluntary_ctxt_switches")?)
+}
+
+/// Whether the kernel thread `thread` of this process sleeps in a `futex` call, where locks wait.
+pub(crate) fn waits_for_a_futex(thread: i32) -> Result<bool, ArmError> {
+    let status = read(&format!("/proc/self/task/{thread}/status"))?;
+    let sleeps = status.lines().any(|line| line.starts_with("State:\tS"));
+    let call = read(&format!("/proc/self/task/{thread}/syscall"))?;
+    let number = call.split_whitespace().next();
+    Ok(sleeps && number.and_then(|n| n.parse().ok()) == Some(libc::SYS_futex))
 }
 
 /// The memory of this process, in bytes, and how many kernel threads it has.
@@ -259,6 +277,28 @@ mod tests {
         let naps = || (0..5).for_each(|_| std::thread::sleep(std::time::Duration::from_micros(1)));
         std::thread::spawn(naps).join().unwrap();
         assert!(switches() - before >= 5.0);
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_a_lock_is_told_from_one_that_runs() {
+        let own = rustix::thread::gettid().as_raw_nonzero().get();
+        assert!(!waits_for_a_futex(own).unwrap());
+        let lock = std::sync::Arc::new(std::sync::Mutex::new(()));
+        let held = lock.lock().unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let waiter = std::thread::spawn({
+            let lock = std::sync::Arc::clone(&lock);
+            move || {
+                sender.send(rustix::thread::gettid()).unwrap();
+                drop(lock.lock());
+            }
+        });
+        let waiter_id = receiver.recv().unwrap().as_raw_nonzero().get();
+        while !waits_for_a_futex(waiter_id).unwrap() {
+            std::thread::yield_now();
+        }
+        drop(held);
+        waiter.join().unwrap();
     }
 
     #[test]
