@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::mem::MaybeUninit;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -35,27 +36,39 @@ fn require(text: &str, name: &str) -> Result<u64, ArmError> {
 
 /// How often the calling kernel thread has been switched away from so far, of its own will or not.
 pub(crate) fn switches_of_this_thread() -> Result<u64, ArmError> {
-    switches_in("/proc/thread-self/status")
+    switches_in(&read("/proc/thread-self/status")?)
 }
 
-/// How often the kernel thread `thread` of this process has been switched away from so far.
-pub(crate) fn switches_of(thread: i32) -> Result<u64, ArmError> {
-    switches_in(&format!("/proc/self/task/{thread}/status"))
+/// If the kernel thread `thread` of this process sleeps in a `futex` call, where locks wait: how often it has
+/// been switched away from so far. None if it does anything else, or has ended.
+pub(crate) fn asleep_in_futex(thread: i32) -> Result<Option<u64>, ArmError> {
+    let folder = format!("/proc/self/task/{thread}");
+    let read_there = |file| match fs::read_to_string(format!("{folder}/{file}")) {
+        Err(error) if ended_meanwhile(&error) => Ok(String::new()),
+        Err(error) => Err(ArmError::Skipped(format!(
+            "cannot read {folder}/{file}: {error}"
+        ))),
+        Ok(text) => Ok(text),
+    };
+    let (call, status) = (read_there("syscall")?, read_there("status")?);
+    let number = call.split_whitespace().next().and_then(|n| n.parse().ok());
+    let sleeps = status.lines().any(|line| line.starts_with("State:\tS"));
+    if sleeps && number == Some(libc::SYS_futex) {
+        switches_in(&status).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+fn ended_meanwhile(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
 fn switches_in(status: &str) -> Result<u64, ArmError> {
-    let status = read(status)?;
-    Ok(require(&status, "voluntary_ctxt_switches")?
-        + require(&status, "nonvoluntary_ctxt_switches")?)
-}
-
-/// Whether the kernel thread `thread` of this process sleeps in a `futex` call, where locks wait.
-pub(crate) fn waits_for_a_futex(thread: i32) -> Result<bool, ArmError> {
-    let status = read(&format!("/proc/self/task/{thread}/status"))?;
-    let sleeps = status.lines().any(|line| line.starts_with("State:\tS"));
-    let call = read(&format!("/proc/self/task/{thread}/syscall"))?;
-    let number = call.split_whitespace().next();
-    Ok(sleeps && number.and_then(|n| n.parse().ok()) == Some(libc::SYS_futex))
+    Ok(
+        require(status, "voluntary_ctxt_switches")?
+            + require(status, "nonvoluntary_ctxt_switches")?,
+    )
 }
 
 /// The memory of this process, in bytes, and how many kernel threads it has.
@@ -280,25 +293,28 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_waits_for_a_lock_is_told_from_one_that_runs() {
+    fn a_thread_that_waits_for_a_lock_is_told_from_one_that_runs_and_one_that_has_ended() {
         let own = rustix::thread::gettid().as_raw_nonzero().get();
-        assert!(!waits_for_a_futex(own).unwrap());
-        let lock = std::sync::Arc::new(std::sync::Mutex::new(()));
+        assert_eq!(asleep_in_futex(own), Ok(None));
+        let lock = std::sync::Mutex::new(());
         let held = lock.lock().unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
-        let waiter = std::thread::spawn({
-            let lock = std::sync::Arc::clone(&lock);
-            move || {
+        let waiter = std::thread::scope(|scope| {
+            scope.spawn(|| {
                 sender.send(rustix::thread::gettid()).unwrap();
                 drop(lock.lock());
+            });
+            let waiter = receiver.recv().unwrap().as_raw_nonzero().get();
+            while asleep_in_futex(waiter).unwrap().is_none() {
+                std::thread::yield_now();
             }
+            drop(held);
+            waiter
         });
-        let waiter_id = receiver.recv().unwrap().as_raw_nonzero().get();
-        while !waits_for_a_futex(waiter_id).unwrap() {
+        while fs::exists(format!("/proc/self/task/{waiter}")).unwrap() {
             std::thread::yield_now();
         }
-        drop(held);
-        waiter.join().unwrap();
+        assert_eq!(asleep_in_futex(waiter), Ok(None));
     }
 
     #[test]

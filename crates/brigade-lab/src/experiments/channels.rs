@@ -256,13 +256,13 @@ impl Moved {
     }
 }
 
-/// Sends numbers until `deadline`.
+/// Sends numbers until `deadline`, and some at least.
 fn send_until(
     deadline: Instant,
     mut send: impl FnMut(u64) -> Result<(), ArmError>,
 ) -> Result<Tally, ArmError> {
     let mut sent = Tally::default();
-    while sent.count % LOOK != 0 || Instant::now() < deadline {
+    while sent.count == 0 || sent.count % LOOK != 0 || Instant::now() < deadline {
         let number = sent.count;
         send(number)?;
         sent.add(Tally::one(number));

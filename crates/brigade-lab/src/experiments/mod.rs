@@ -3,6 +3,7 @@
 mod blocking_call;
 mod channels;
 mod context_switch;
+mod deadlock;
 mod event_loop_scale;
 mod false_sharing;
 mod frozen_ticker;
@@ -31,6 +32,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &false_sharing::FalseSharing,
         &sync_matrix::SyncMatrix,
         &channels::Channels,
+        &deadlock::Deadlock,
     ]
 }
 

@@ -15,8 +15,9 @@ use crate::green;
 use crate::probe;
 use crate::together::Kind;
 
-/// For how long who has its first resource waits for the other one to have its first.
-const MEETING: Duration = Duration::from_millis(2);
+/// For how long who has its first resource waits for the other one to have its first: long enough for a thread
+/// that another program keeps from its CPU, short enough for the cures under which they cannot meet.
+pub(super) const PATIENCE: Duration = Duration::from_millis(10);
 /// How often somebody looks at the threads.
 const LOOK: Duration = Duration::from_millis(5);
 /// After how many looks without a change threads that wait are taken to wait for ever.
@@ -38,8 +39,8 @@ impl Side {
 }
 
 /// What the two threads share beside the resources.
-#[derive(Default)]
 pub(super) struct Pair {
+    patience: Duration,
     /// Both resources' contents: how often a thread worked on them while it had both.
     worked: [AtomicU64; 2],
     sides: [Progress; 2],
@@ -51,8 +52,8 @@ pub(super) struct Pair {
 #[derive(Default)]
 struct Progress {
     kernel_thread: AtomicI32,
-    /// The round, counted from 1, for which it has come to the meeting.
-    came: AtomicU32,
+    /// Twice the round, counted from 1, to whose meeting it has come; one more if it has given that up.
+    meeting: AtomicU32,
     /// Rounds it has begun.
     begun: AtomicU32,
     /// Rounds it has ended.
@@ -68,25 +69,33 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Called with the first resource in hand: waits until the other thread has its first too.
+    /// Called with the first resource in hand: waits until the other thread has its first too. At most once in
+    /// a round; later calls return at once.
     pub(super) fn meet(&self) {
         let [own, other] = [self.side.index(), 1 - self.side.index()];
-        let came = |side: usize| &self.pair.sides[side].came;
-        // ORDER: SeqCst on both: of two threads that come at the same time, one at least must see the other.
-        if came(own).swap(self.round, Ordering::SeqCst) == self.round {
+        let meeting = |side: usize| &self.pair.sides[side].meeting;
+        let (here, gone) = (2 * self.round, 2 * self.round + 1);
+        // ORDER: SeqCst on all: of two threads that come at the same time, one at least must see the other.
+        if meeting(own).fetch_max(here, Ordering::SeqCst) >= here {
             return;
         }
-        let deadline = Instant::now() + MEETING;
-        // ORDER: SeqCst, as above.
-        while came(other).load(Ordering::SeqCst) < self.round {
+        let deadline = Instant::now() + self.pair.patience;
+        loop {
+            // ORDER: SeqCst, as above.
+            let seen = meeting(other).load(Ordering::SeqCst);
+            if seen == here && self.side == Side::Left {
+                // ORDER: Relaxed, a counter that is read when the run is over.
+                self.pair.met.fetch_add(1, Ordering::Relaxed);
+            }
+            if seen >= here {
+                return;
+            }
             if Instant::now() >= deadline {
+                // ORDER: SeqCst, as above.
+                meeting(own).store(gone, Ordering::SeqCst);
                 return;
             }
             self.kind.yield_now();
-        }
-        if self.side == Side::Left {
-            // ORDER: Relaxed, a counter that is read when the run is over.
-            self.pair.met.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -124,13 +133,15 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Starts two threads of `kind`, each of which calls `turn` once in each round.
+    /// Starts two threads of `kind`, each of which calls `turn` once in each round and waits
+    /// for as long as `patience` in a meeting.
     pub(super) fn start(
         kind: Kind,
         rounds: u32,
+        patience: Duration,
         turn: impl Fn(&Turn<'_>) + Send + Sync + 'static,
     ) -> Result<Self, ArmError> {
-        let (pair, turn) = (Arc::new(Pair::default()), Arc::new(turn));
+        let (pair, turn) = (Arc::new(Pair::new(patience)), Arc::new(turn));
         let begun = Instant::now();
         for side in [Side::Left, Side::Right] {
             let (pair, turn) = (Arc::clone(&pair), Arc::clone(&turn));
@@ -153,11 +164,15 @@ impl Run {
     /// moved for a while.
     pub(super) fn watch(self, enough: impl Fn() -> bool) -> Result<Outcome, ArmError> {
         let mut still = 0;
-        let mut before = None;
+        let mut before = Vec::new();
         while !self.is_over() && !enough() && still < LOOKS && self.begun.elapsed() < LIMIT {
             self.nap();
-            let now = self.frozen()?;
-            still = if now.is_some() && now == before { still + 1 } else { 0 };
+            let now = self.asleep()?;
+            still = if now.len() == 2 && now == before {
+                still + 1
+            } else {
+                0
+            };
             before = now;
         }
         self.outcome()
@@ -170,24 +185,11 @@ impl Run {
         }
     }
 
-    /// How often the two have been switched away from, if both wait in the kernel.
-    fn frozen(&self) -> Result<Option<u64>, ArmError> {
-        if self.kind == Kind::Green || self.stuck()? < 2.0 {
-            return Ok(None);
-        }
-        let mut switches = 0;
-        for thread in self.kernel_threads() {
-            switches += probe::switches_of(thread)?;
-        }
-        Ok(Some(switches))
-    }
-
-    fn stuck(&self) -> Result<f64, ArmError> {
-        let mut stuck = 0.0;
-        for thread in self.kernel_threads() {
-            stuck += f64::from(u8::from(probe::waits_for_a_futex(thread)?));
-        }
-        Ok(stuck)
+    /// Of each of the two that waits in the kernel for somebody to wake it, how often it has been switched away
+    /// from. A green thread that waits is not in the kernel.
+    fn asleep(&self) -> Result<Vec<u64>, ArmError> {
+        let asleep = self.kernel_threads().map(probe::asleep_in_futex);
+        asleep.filter_map(Result::transpose).collect()
     }
 
     /// Those that have come so far.
@@ -201,10 +203,6 @@ impl Run {
 
     fn outcome(&self) -> Result<Outcome, ArmError> {
         let took_ns = self.begun.elapsed().as_nanos() as f64;
-        let stuck = match self.kind {
-            Kind::Kernel if !self.is_over() => self.stuck()?,
-            _ => 0.0,
-        };
         let rounds = f64::from(self.rounds);
         let done = self.pair.rounds_done();
         let share = |count: u32| f64::from(count) / rounds;
@@ -214,13 +212,22 @@ impl Run {
             done: share(done),
             met: share(met),
             missing: self.pair.missing(done),
-            stuck,
+            stuck: self.asleep()?.len() as f64,
             took_ns,
         })
     }
 }
 
 impl Pair {
+    fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            worked: Default::default(),
+            sides: Default::default(),
+            met: AtomicU32::new(0),
+        }
+    }
+
     fn play(&self, kind: Kind, side: Side, rounds: u32, turn: &dyn Fn(&Turn<'_>)) {
         let own = &self.sides[side.index()];
         if kind == Kind::Kernel {
@@ -277,9 +284,12 @@ mod tests {
 
     use super::*;
 
+    const FOREVER: Duration = Duration::from_secs(60);
+    const BRIEFLY: Duration = Duration::from_millis(1);
+
     #[test]
     fn threads_that_are_not_in_each_others_way_meet_and_end() {
-        let run = Run::start(Kind::Kernel, 3, |turn| {
+        let run = Run::start(Kind::Kernel, 3, FOREVER, |turn| {
             turn.meet();
             turn.work();
         });
@@ -289,20 +299,21 @@ mod tests {
     }
 
     #[test]
-    fn a_meeting_that_cannot_be_is_given_up() {
+    fn a_meeting_that_cannot_be_is_given_up_and_not_counted() {
         let one = Mutex::new(());
-        let run = Run::start(Kind::Kernel, 1, move |turn| {
+        let run = Run::start(Kind::Kernel, 1, BRIEFLY, move |turn| {
             let _only_one_has_it = one.lock().unwrap();
             turn.meet();
             turn.work();
         });
         let outcome = run.unwrap().watch(|| false).unwrap();
         assert_eq!((outcome.done, outcome.missing), (1.0, 0.0));
+        assert_eq!(outcome.met, 0.0);
     }
 
     #[test]
     fn work_that_was_not_done_is_missed() {
-        let run = Run::start(Kind::Kernel, 2, |turn| {
+        let run = Run::start(Kind::Kernel, 2, BRIEFLY, |turn| {
             if turn.side == Side::Left {
                 turn.work();
             }

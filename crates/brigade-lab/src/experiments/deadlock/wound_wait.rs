@@ -40,7 +40,10 @@ impl Resources {
             } else if state.wounded {
                 return Err(Wounded);
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         state.holders[index] = Some(side);
         Ok(())
