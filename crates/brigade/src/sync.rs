@@ -2,5 +2,7 @@
 
 pub use brigade_sync::order;
 pub use brigade_sync::{
-    LockResult, MappedMutexGuard, Mutex, MutexGuard, PoisonError, TryLockError, TryLockResult,
+    Barrier, BarrierWaitResult, CachePadded, Event, LazyLock, LockResult, MappedMutexGuard, Mutex,
+    MutexGuard, Once, OnceLock, OnceState, OwnedSemaphorePermit, PoisonError, Semaphore,
+    SemaphorePermit, TryLockError, TryLockResult, WaitGroup,
 };
