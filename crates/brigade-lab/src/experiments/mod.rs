@@ -8,6 +8,7 @@ mod event_loop_scale;
 mod false_sharing;
 mod frozen_ticker;
 mod io_bound;
+mod lock_order;
 mod lost_updates;
 mod models;
 mod spawn_cost;
@@ -33,6 +34,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &sync_matrix::SyncMatrix,
         &channels::Channels,
         &deadlock::Deadlock,
+        &lock_order::LockOrder,
     ]
 }
 
