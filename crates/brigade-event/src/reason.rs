@@ -47,6 +47,12 @@ pub enum WaitReason {
     WaitGroup = 44,
     /// `Event::wait` and its variants.
     Event = 45,
+    /// A channel that is to take a message.
+    Send = 30,
+    /// A channel that is to have a message.
+    Recv = 31,
+    /// A select over several channels.
+    Select = 32,
 }
 
 impl WaitReason {
@@ -73,6 +79,9 @@ impl WaitReason {
             43 => WaitReason::Barrier,
             44 => WaitReason::WaitGroup,
             45 => WaitReason::Event,
+            30 => WaitReason::Send,
+            31 => WaitReason::Recv,
+            32 => WaitReason::Select,
             _ => WaitReason::None,
         }
     }
@@ -101,6 +110,9 @@ impl fmt::Display for WaitReason {
             WaitReason::Barrier => "barrier",
             WaitReason::WaitGroup => "wait group",
             WaitReason::Event => "event",
+            WaitReason::Send => "send",
+            WaitReason::Recv => "recv",
+            WaitReason::Select => "select",
         })
     }
 }
@@ -132,6 +144,9 @@ mod tests {
             WaitReason::Barrier,
             WaitReason::WaitGroup,
             WaitReason::Event,
+            WaitReason::Send,
+            WaitReason::Recv,
+            WaitReason::Select,
         ] {
             assert_eq!(WaitReason::from_u8(reason as u8), reason);
         }

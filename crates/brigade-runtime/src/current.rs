@@ -16,7 +16,7 @@ use crate::prim::{AtomicBool, NEVER, Ordering, futex_wait, futex_wake, kernel_th
 use crate::roster::{self, Entry, Wait};
 use crate::sched::{self, Proc};
 use crate::shared::Shared;
-use crate::task::{Task, TaskParts, TaskRef, TaskVtable, next_ids};
+use crate::task::{ScopeSeat, Task, TaskParts, TaskRef, TaskVtable, next_ids};
 
 thread_local! {
     /// The record of a kernel thread.
@@ -104,6 +104,7 @@ static FOREIGN_VTABLE: TaskVtable = TaskVtable {
     dealloc: dealloc_foreign,
     take: take_foreign,
     abandon: abandon_foreign,
+    scope: scope_of_foreign,
 };
 
 unsafe fn run_foreign(_task: *mut Task) {
@@ -115,6 +116,10 @@ unsafe fn take_foreign(_task: *mut Task, _to: *mut ()) {
 }
 
 unsafe fn abandon_foreign(_task: *mut Task) {}
+
+unsafe fn scope_of_foreign(_task: *const Task) -> Option<ScopeSeat> {
+    None
+}
 
 unsafe fn dealloc_foreign(task: *mut Task) {
     // SAFETY: made by `Box::into_raw` in `new_foreign`; the last reference is gone.

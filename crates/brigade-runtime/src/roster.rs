@@ -118,7 +118,7 @@ const BLOCK_SLOTS: usize = 7;
 const FIRST_CHUNK: usize = 1024;
 const CHUNKS: usize = 32;
 /// Entries looked at under one taking of `READING`.
-const READ_BATCH: usize = 256;
+pub(crate) const READ_BATCH: usize = 256;
 /// Entries that a processor fetches at a time.
 pub(crate) const ENTRY_BATCH: usize = 64;
 
@@ -197,7 +197,7 @@ impl Entry {
     #[inline(always)]
     #[must_use]
     pub fn address(&self) -> usize {
-        ptr::from_ref(self).addr()
+        ptr::from_ref(self).expose_provenance()
     }
 
     #[inline]
@@ -370,6 +370,7 @@ impl Entry {
         self.held_len.store(len as u32 - 1, Ordering::Release);
     }
 
+    #[inline]
     fn slot(&self, index: usize) -> Option<&HeldSlot> {
         // ORDER: Acquire: pairs with the Release that made the block known.
         let mut block = self.held.load(Ordering::Acquire);
@@ -391,6 +392,7 @@ impl Entry {
 
     /// Calls `f` with each lock that the thread holds, oldest first. Exact for the thread itself and for one that is
     /// stopped; of others, a guess.
+    #[inline]
     pub fn for_each_held(&self, mut f: impl FnMut(HeldLock)) {
         // ORDER: Acquire: pairs with the writer's Release.
         let len = self.held_len.load(Ordering::Acquire) as usize;
@@ -483,6 +485,7 @@ impl HeldSlot {
             .store(from.site.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
+    #[inline]
     fn get(&self) -> Option<HeldLock> {
         // ORDER: Relaxed: published by the length.
         let tag = self.tag.load(Ordering::Relaxed);
@@ -624,6 +627,21 @@ pub(crate) fn for_each_task(mut f: impl FnMut(*mut ()), mut between: impl FnMut(
         }
         between();
     }
+}
+
+/// Calls `f` with the record of the thread whose entry is at this address, if there is one, as [`for_each_task`].
+pub(crate) fn with_task_of(address: usize, f: impl FnOnce(NonNull<()>)) {
+    let _reading = READING.lock();
+    // ORDER: Relaxed: the fence below orders it.
+    SNAPSHOT.store(true, Ordering::Relaxed);
+    fence_heavy();
+    // SAFETY: the caller has the address from a wait record, which names entries; they live for ever.
+    let entry = unsafe { &*ptr::with_exposed_provenance::<Entry>(address) };
+    if let Some(task) = NonNull::new(entry.task()) {
+        f(task);
+    }
+    // ORDER: Relaxed: as in `for_each_task`.
+    SNAPSHOT.store(false, Ordering::Relaxed);
 }
 
 /// Calls `f` with each entry that was ever used.

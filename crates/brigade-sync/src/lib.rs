@@ -6,6 +6,7 @@
 // The model checker sees only the protocols; the rest of what they offer is unused there.
 #![cfg_attr(loom, allow(dead_code))]
 
+pub mod channel;
 mod prim;
 #[cfg(not(loom))]
 mod raw;
