@@ -3,19 +3,25 @@
 
 use std::sync::mpsc;
 
+use brigade::sync::channel::{self, bounded, unbounded};
+
 use crate::experiment::ArmError;
 use crate::together::Kind;
 
 /// A channel for threads of `kind` with room for so many messages; without a limit if there is none.
-pub(crate) fn channel<T>(_kind: Kind, room: Option<usize>) -> (Sender<T>, Receiver<T>) {
-    match room {
-        Some(room) => {
+pub(crate) fn channel<T>(kind: Kind, room: Option<usize>) -> (Sender<T>, Receiver<T>) {
+    match (kind, room) {
+        (Kind::Kernel, Some(room)) => {
             let (sender, receiver) = mpsc::sync_channel(room);
             (Sender::Bounded(sender), Receiver::Std(receiver))
         }
-        None => {
+        (Kind::Kernel, None) => {
             let (sender, receiver) = mpsc::channel();
             (Sender::Unbounded(sender), Receiver::Std(receiver))
+        }
+        (Kind::Green, room) => {
+            let (sender, receiver) = room.map_or_else(unbounded, bounded);
+            (Sender::Brigade(sender), Receiver::Brigade(receiver))
         }
     }
 }
@@ -24,6 +30,7 @@ pub(crate) fn channel<T>(_kind: Kind, room: Option<usize>) -> (Sender<T>, Receiv
 pub(crate) enum Sender<T> {
     Bounded(mpsc::SyncSender<T>),
     Unbounded(mpsc::Sender<T>),
+    Brigade(channel::Sender<T>),
 }
 
 impl<T> Clone for Sender<T> {
@@ -31,6 +38,7 @@ impl<T> Clone for Sender<T> {
         match self {
             Self::Bounded(sender) => Self::Bounded(sender.clone()),
             Self::Unbounded(sender) => Self::Unbounded(sender.clone()),
+            Self::Brigade(sender) => Self::Brigade(sender.clone()),
         }
     }
 }
@@ -45,6 +53,7 @@ impl<T> Sender<T> {
         let sent = match self {
             Self::Bounded(sender) => sender.send(message).is_ok(),
             Self::Unbounded(sender) => sender.send(message).is_ok(),
+            Self::Brigade(sender) => sender.send(message).is_ok(),
         };
         sent.then_some(())
             .ok_or_else(|| ArmError::Failed("the receiver of a channel ended early".into()))
@@ -54,6 +63,7 @@ impl<T> Sender<T> {
 /// The end that receives.
 pub(crate) enum Receiver<T> {
     Std(mpsc::Receiver<T>),
+    Brigade(channel::Receiver<T>),
 }
 
 impl<T> Receiver<T> {
@@ -61,6 +71,7 @@ impl<T> Receiver<T> {
     pub(crate) fn receive(&self) -> Option<T> {
         match self {
             Self::Std(receiver) => receiver.recv().ok(),
+            Self::Brigade(receiver) => receiver.recv().ok(),
         }
     }
 }

@@ -53,6 +53,16 @@ impl Access for Arc<Mutex<u64>> {
     }
 }
 
+impl Access for Arc<brigade::sync::Mutex<u64>> {
+    fn read(&mut self) -> u64 {
+        *self.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&mut self) {
+        *self.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    }
+}
+
 impl Access for Arc<RwLock<u64>> {
     fn read(&mut self) -> u64 {
         *RwLock::read(self).unwrap_or_else(PoisonError::into_inner)
@@ -146,6 +156,7 @@ mod tests {
         add_and_read(Own(0));
         add_and_read(Arc::new(AtomicU64::new(0)));
         add_and_read(Arc::new(Mutex::new(0)));
+        add_and_read(Arc::new(brigade::sync::Mutex::new(0)));
         add_and_read(Arc::new(RwLock::new(0)));
         let (owner, mut clients) = Owner::with_clients(Kind::Kernel, 1);
         let serving = std::thread::spawn(|| owner.serve());

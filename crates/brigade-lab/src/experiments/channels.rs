@@ -11,6 +11,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use brigade::sync;
+
 use crate::channel::{Receiver, channel};
 use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Role, Scale, unknown_arm};
 use crate::probe;
@@ -325,10 +327,20 @@ fn fan_in(kind: Kind, buffer: Option<usize>, deadline: Instant) -> Result<Moved,
 
 /// Nothing is sent here: each thread adds to one number instead.
 fn add_under_mutex(kind: Kind, deadline: Instant) -> Result<Moved, ArmError> {
-    let number = Arc::new(Mutex::new(0));
+    match kind {
+        Kind::Kernel => add_to(Arc::new(Mutex::new(0)), kind, deadline),
+        Kind::Green => add_to(Arc::new(sync::Mutex::new(0)), kind, deadline),
+    }
+}
+
+fn add_to(
+    mut number: impl Access + Clone,
+    kind: Kind,
+    deadline: Instant,
+) -> Result<Moved, ArmError> {
     let mut threads = Vec::with_capacity(PRODUCERS);
     for _ in 0..PRODUCERS {
-        let mut access = Arc::clone(&number);
+        let mut access = number.clone();
         threads.push(kind.spawn(move || {
             let add = |_| {
                 access.add();
@@ -339,7 +351,7 @@ fn add_under_mutex(kind: Kind, deadline: Instant) -> Result<Moved, ArmError> {
     }
     let sent = total(together::join_all(threads)?)?;
     let received = Tally {
-        count: Arc::clone(&number).read(),
+        count: number.read(),
         ..sent
     };
     Ok(Moved { sent, received })

@@ -159,10 +159,7 @@ impl Experiment for LockOrder {
         });
         let clean = samples.summary("clean", LEARNED).min;
         vec![
-            Premise::new(
-                taken.all(|all| all),
-                "every lock was taken, in every order",
-            ),
+            Premise::new(taken.all(|all| all), "every lock was taken, in every order"),
             Premise::new(
                 clean >= ORDERS_OF_CLEAN,
                 format!(
@@ -246,26 +243,29 @@ impl Heard {
     }
 }
 
+fn opened(heard: &StdMutex<Heard>) -> StdMutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Case {
     /// Goes through the program many times.
     fn run(&self, passes: u32) -> Sample {
         let heard = Arc::new(StdMutex::new(Heard::default()));
-        let lock = |heard: &StdMutex<Heard>| heard.lock().unwrap_or_else(PoisonError::into_inner);
         lock_order(self.watched);
         on_lock_order({
             let heard = Arc::clone(&heard);
-            move |report| lock(&heard).hear(report)
+            move |report| opened(&heard).hear(report)
         });
         let locks = Locks::new();
         locks.pass(self.program);
-        let in_first_pass = lock(&heard).reports > 0;
+        let in_first_pass = opened(&heard).reports > 0;
         let begun = Instant::now();
         for _ in 1..passes {
             locks.pass(self.program);
         }
         let elapsed_ns = begun.elapsed().as_nanos() as f64;
         let of_a_pass = locks.taken() as f64 / f64::from(passes);
-        let heard = lock(&heard);
+        let heard = opened(&heard);
         Sample::new()
             .with(REPORTS, f64::from(heard.reports))
             .with(SITES, heard.places.len() as f64)
@@ -455,7 +455,11 @@ mod tests {
             ("clean", REPORTS, 1.0),
             ("off", REPORTS, 1.0),
         ] {
-            assert_eq!(verdict_with(arm, key, value), Verdict::NotHere, "{arm} {key}");
+            assert_eq!(
+                verdict_with(arm, key, value),
+                Verdict::NotHere,
+                "{arm} {key}"
+            );
         }
     }
 

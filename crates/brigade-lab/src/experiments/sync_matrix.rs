@@ -12,6 +12,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
+use brigade::sync;
+
 use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Role, Scale, unknown_arm};
 use crate::probe;
 use crate::sample::{Sample, Samples};
@@ -264,16 +266,17 @@ struct Done {
 
 impl Work {
     fn with(self, guard: Guard, threads: usize) -> Result<Done, ArmError> {
-        match guard {
-            Guard::Own => {
+        match (guard, self.kind) {
+            (Guard::Own, _) => {
                 let mut done = self.run((0..threads).map(|_| Own(0)))?;
                 done.number = done.added;
                 Ok(done)
             }
-            Guard::Atomic => self.on(Arc::new(AtomicU64::new(0)), threads),
-            Guard::Mutex => self.on(Arc::new(Mutex::new(0)), threads),
-            Guard::RwLock => self.on(Arc::new(RwLock::new(0)), threads),
-            Guard::Channel => {
+            (Guard::Atomic, _) => self.on(Arc::new(AtomicU64::new(0)), threads),
+            (Guard::Mutex, Kind::Kernel) => self.on(Arc::new(Mutex::new(0)), threads),
+            (Guard::Mutex, Kind::Green) => self.on(Arc::new(sync::Mutex::new(0)), threads),
+            (Guard::RwLock, _) => self.on(Arc::new(RwLock::new(0)), threads),
+            (Guard::Channel, _) => {
                 let (owner, clients) = Owner::with_clients(self.kind, threads);
                 let owner = self.kind.spawn(move || owner.serve())?;
                 let mut done = self.run(clients.into_iter())?;

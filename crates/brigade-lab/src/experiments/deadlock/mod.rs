@@ -4,12 +4,21 @@
 //! The arm that hangs really hangs: its process is ended with the two threads still in it. That they hang is
 //! not concluded from the time alone; both are seen asleep in the kernel's `futex` call, where locks wait, and
 //! neither has been switched to for a while.
+//!
+//! std's locks do not know who holds them, so nobody can say what is wrong. Brigade's do. The same two threads
+//! then get a report, and may go on: the thread that closes the circle can be made to panic, and gives back
+//! what it holds as it unwinds. A detector that always cries would pass all of that; so it also watches code
+//! that takes both locks in one order, and has to keep silent.
 
+mod heard;
 mod pair;
 mod scenes;
 mod wound_wait;
 
 use std::sync::{Mutex, RwLock};
+
+use brigade::diag::{DeadlockResponse, lock_order};
+use brigade::sync;
 
 use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Scale, unknown_arm};
 use crate::sample::{Sample, Samples};
@@ -17,6 +26,7 @@ use crate::together::Kind;
 use crate::units::{Unit, show};
 use crate::verdict::{Part, Premise, Tendency};
 
+use heard::{First, Heard};
 use pair::{Outcome, PATIENCE, Run, Turn};
 use wound_wait::Resources;
 
@@ -26,12 +36,15 @@ pub(super) struct Deadlock;
 static INFO: Info = Info {
     name: "deadlock",
     claim: "Two threads that take two locks in opposite orders can wait for each other for ever; \
-            that takes four conditions at once, and without any one of them all goes on.",
+            that takes four conditions at once, and without any one of them all goes on. Who \
+            knows the owners of locks can report it at once.",
     said_in: "every text on deadlocks (the Coffman conditions), and on lock ordering as the cure",
     method: "Two threads take a lock each, wait until both have one, and want the other's. Then \
              nobody is excluded (read locks), nobody holds and waits (try and back off), locks \
-             are taken away (wound-wait), nobody waits in a circle (one order).",
-    control: "The opposite order with nothing done about it.",
+             are taken away (wound-wait), nobody waits in a circle (one order). The same under \
+             Brigade, whose reports are counted.",
+    control: "Opposite orders of std's locks with nothing done about it; one order of Brigade's, \
+              which must not be reported.",
     premise: "Both threads had one lock when they wanted the other, and hang in the kernel.",
     next: "lock-order (the same mistake, found without a hang)",
 };
@@ -40,14 +53,20 @@ const DONE: &str = "done";
 const MET: &str = "met";
 const MISSING: &str = "missing";
 const STUCK: &str = "stuck";
-const TOOK: &str = "took";
+const REPORTS: &str = "reports";
+const THREADS: &str = "threads";
+const PLACES: &str = "places";
+const AFTER: &str = "after";
 
-static METRICS: [Metric; 5] = [
+static METRICS: [Metric; 8] = [
     Metric::main(DONE, "rounds done", Unit::Share),
-    Metric::aside(MET, "both held", Unit::Share),
     Metric::aside(STUCK, "hanging", Unit::Count),
+    Metric::aside(REPORTS, "reports", Unit::Count),
+    Metric::data(MET, "both held", Unit::Share),
     Metric::data(MISSING, "missing", Unit::Count),
-    Metric::data(TOOK, "took", Unit::Nanoseconds),
+    Metric::data(THREADS, "threads", Unit::Count),
+    Metric::data(PLACES, "places", Unit::Count),
+    Metric::data(AFTER, "after", Unit::Nanoseconds),
 ];
 
 const HANG: &str = "opposite";
@@ -75,6 +94,40 @@ const CURES: [(&str, &str, &str, bool); 4] = [
     ),
 ];
 
+/// The arms with Brigade's locks: on which threads, and what happens to a deadlock.
+const WATCHED: [(&str, &str, Kind, Scene); 4] = [
+    (
+        "report-kernel",
+        "Brigade, kernel threads",
+        Kind::Kernel,
+        Scene::Reported,
+    ),
+    (
+        "report-green",
+        "Brigade, green threads",
+        Kind::Green,
+        Scene::Reported,
+    ),
+    (
+        "unwound",
+        "Brigade, one unwinds",
+        Kind::Green,
+        Scene::Unwound,
+    ),
+    ("twin", "Brigade, one order", Kind::Green, Scene::Ordered),
+];
+
+/// What two threads with Brigade's locks do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scene {
+    /// They deadlock, and the report is all.
+    Reported,
+    /// They deadlock, and the one that closes the circle panics with the report.
+    Unwound,
+    /// They take both locks in one order.
+    Ordered,
+}
+
 impl Experiment for Deadlock {
     fn info(&self) -> &'static Info {
         &INFO
@@ -87,6 +140,10 @@ impl Experiment for Deadlock {
     fn arms(&self, _scale: Scale) -> Vec<Arm> {
         let mut arms = vec![Arm::control(HANG, "opposite orders")];
         arms.extend(CURES.map(|(key, label, ..)| Arm::measured(key, label)));
+        arms.extend(WATCHED.map(|(key, label, _, scene)| match scene {
+            Scene::Ordered => Arm::control(key, label),
+            _ => Arm::measured(key, label),
+        }));
         arms
     }
 
@@ -114,7 +171,11 @@ impl Experiment for Deadlock {
                 let locks = mutexes();
                 on_kernel_threads(rounds, move |turn| scenes::ordered(&locks, turn))
             }
-            _ => Err(unknown_arm(arm)),
+            _ => {
+                let watched = WATCHED.iter().find(|(key, ..)| *key == arm);
+                let (.., kind, scene) = watched.ok_or_else(|| unknown_arm(arm))?;
+                kind.host(|| under_brigade(*kind, rounds, *scene))
+            }
         }
     }
 
@@ -130,14 +191,21 @@ impl Experiment for Deadlock {
             .map(|(arm, ..)| samples.summary(arm, MISSING).max)
             .collect();
         let seen = |run: &Sample| run.get(DONE) == 1.0 || run.get(STUCK) == 2.0;
-        let hung = samples.of(HANG);
+        let hung = [samples.of(HANG), samples.of("report-kernel")];
+        let seen = hung
+            .iter()
+            .all(|runs| !runs.is_empty() && runs.iter().all(seen));
+        let hangs = WATCHED
+            .iter()
+            .filter(|(.., scene)| *scene != Scene::Ordered);
+        let mut hangs = hangs.map(|(arm, ..)| *arm).chain([HANG]);
         vec![
             Premise::new(
-                !hung.is_empty() && hung.iter().all(seen),
+                seen,
                 "where the threads did not end, the kernel says that both wait for a lock",
             ),
             Premise::new(
-                worst(HANG, MET) > 0.0 && danger.clone().all(|met| met >= 0.5),
+                hangs.all(|arm| worst(arm, MET) > 0.0) && danger.clone().all(|met| met >= 0.5),
                 format!(
                     "both threads had one lock when they wanted the other, where the cure allows \
                      that (in {} of the rounds at least)",
@@ -169,6 +237,7 @@ impl Experiment for Deadlock {
                 format!("{how} {}", share(worst)),
             )
         }));
+        parts.extend(WATCHED.map(|(arm, .., scene)| of_watched(samples, arm, scene)));
         parts
     }
 }
@@ -179,6 +248,77 @@ fn on_kernel_threads(
 ) -> Result<Sample, ArmError> {
     let run = Run::start(Kind::Kernel, rounds, PATIENCE, turn)?;
     run.watch(|| false).map(sample)
+}
+
+/// Runs `scene` with Brigade's locks, and listens to what is said about it.
+fn under_brigade(kind: Kind, rounds: u32, scene: Scene) -> Result<Sample, ArmError> {
+    // The order of locks has an experiment of its own.
+    lock_order(false);
+    let locks = [sync::Mutex::new(()), sync::Mutex::new(())];
+    let (heard, run) = match scene {
+        Scene::Reported => {
+            let heard = Heard::listen(DeadlockResponse::Continue);
+            let turn = move |turn: &Turn<'_>| scenes::opposite(&locks, turn);
+            (heard, Run::start(kind, rounds, PATIENCE, turn)?)
+        }
+        Scene::Unwound => {
+            // The panics are the point of this arm, and nobody reads what they print.
+            std::panic::set_hook(Box::new(|_| ()));
+            let heard = Heard::listen(DeadlockResponse::PanicClosing);
+            let turn = move |turn: &Turn<'_>| scenes::unwound(&locks, turn);
+            (heard, Run::start(kind, rounds, PATIENCE, turn)?)
+        }
+        Scene::Ordered => {
+            let heard = Heard::listen(DeadlockResponse::Continue);
+            let turn = move |turn: &Turn<'_>| scenes::ordered(&locks, turn);
+            (heard, Run::start(kind, rounds, PATIENCE, turn)?)
+        }
+    };
+    let outcome = run.watch(|| scene == Scene::Reported && heard.reports() > 0)?;
+    let first = heard.first();
+    let of_first = |number: fn(First) -> f64| first.map_or(f64::NAN, number);
+    Ok(sample(outcome)
+        .with(REPORTS, f64::from(heard.reports()))
+        .with(AFTER, of_first(|first| first.after_ns))
+        .with(THREADS, of_first(|first| first.threads as f64))
+        .with(PLACES, of_first(|first| first.places as f64)))
+}
+
+/// What the samples of an arm with Brigade's locks say. Every run has to be as it should.
+fn of_watched(samples: &Samples, arm: &str, scene: Scene) -> Part {
+    let of = |key| samples.summary(arm, key);
+    let (reports, done) = (of(REPORTS), of(DONE));
+    let count = |number| show(number, Unit::Count);
+    let (holds, text) = match scene {
+        Scene::Reported => {
+            let (threads, places) = (of(THREADS), of(PLACES));
+            let exact = [(reports, 1.0), (threads, 2.0), (places, 4.0), (done, 0.0)];
+            (
+                exact
+                    .iter()
+                    .all(|(s, value)| s.min == *value && s.max == *value),
+                format!(
+                    "{arm}: {} report after {}, naming {} threads and {} places",
+                    count(reports.median),
+                    show(of(AFTER).median, Unit::Nanoseconds),
+                    count(threads.median),
+                    count(places.median)
+                ),
+            )
+        }
+        Scene::Unwound => (
+            reports.min >= 1.0 && done.min == 1.0,
+            format!(
+                "where one thread then unwinds {} of the rounds end",
+                show(done.min, Unit::Share)
+            ),
+        ),
+        Scene::Ordered => (
+            reports.max == 0.0 && done.min == 1.0,
+            format!("in one order {} reports", count(reports.max)),
+        ),
+    };
+    Part::new(decided(holds, reports.max + done.max), text)
 }
 
 /// A part of the claim that one number decides, if there is one.
@@ -196,7 +336,6 @@ fn sample(outcome: Outcome) -> Sample {
         .with(MET, outcome.met)
         .with(STUCK, outcome.stuck)
         .with(MISSING, outcome.missing)
-        .with(TOOK, outcome.took_ns)
 }
 
 #[cfg(test)]
@@ -209,7 +348,6 @@ mod tests {
         met: 0.2,
         missing: 0.0,
         stuck: 2.0,
-        took_ns: 2e8,
     };
 
     const ENDED: Outcome = Outcome {
@@ -217,22 +355,44 @@ mod tests {
         met: 1.0,
         missing: 0.0,
         stuck: 0.0,
-        took_ns: 1e6,
     };
 
-    /// The verdict if the last run of `arm` went as `outcome` says and everything else as claimed.
-    fn verdict_with(arm: &str, outcome: Outcome) -> Verdict {
+    /// What a run of an arm with Brigade's locks found that went as claimed.
+    fn usual(scene: Scene) -> Sample {
+        let (outcome, reports) = match scene {
+            Scene::Reported => (HUNG, 1.0),
+            Scene::Unwound => (ENDED, 5.0),
+            Scene::Ordered => (ENDED, 0.0),
+        };
+        sample(outcome)
+            .with(REPORTS, reports)
+            .with(THREADS, 2.0)
+            .with(PLACES, 4.0)
+    }
+
+    /// The verdict if the last run of `arm` found what `planted` makes of what was claimed.
+    fn verdict_if(arm: &str, planted: impl Fn(Sample) -> Sample) -> Verdict {
         let mut samples = Samples::new();
         for i in 0..5 {
-            let planted = |key: &str, usual| if key == arm && i == 4 { outcome } else { usual };
-            samples.push(HANG, sample(planted(HANG, HUNG)));
+            let mut add = |key: &str, usual: Sample| {
+                let last = key == arm && i == 4;
+                samples.push(key, if last { planted(usual) } else { usual });
+            };
+            add(HANG, sample(HUNG));
             for (key, _, _, both) in CURES {
                 let met = f64::from(u8::from(both));
-                let usual = Outcome { met, ..ENDED };
-                samples.push(key, sample(planted(key, usual)));
+                add(key, sample(Outcome { met, ..ENDED }));
+            }
+            for (key, .., scene) in WATCHED {
+                add(key, usual(scene));
             }
         }
         decide(&Deadlock.premises(&samples), &Deadlock.judge(&samples))
+    }
+
+    /// The verdict if the last run of `arm` went as `outcome` says.
+    fn verdict_with(arm: &str, outcome: Outcome) -> Verdict {
+        verdict_if(arm, |_| sample(outcome))
     }
 
     fn inconclusive_for(arm: &str, outcome: Outcome, word: &str) {
@@ -275,5 +435,32 @@ mod tests {
             let hangs_too = Outcome { met, ..HUNG };
             assert_eq!(verdict_with(arm, hangs_too), Verdict::NotHere, "{arm}");
         }
+    }
+
+    #[test]
+    fn a_report_that_is_missing_doubled_or_vague_refutes_the_claim() {
+        assert_eq!(verdict_if("twin", |usual| usual), Verdict::Confirmed);
+        for (arm, key, value) in [
+            ("report-green", REPORTS, 0.0),
+            ("report-kernel", REPORTS, 2.0),
+            ("report-green", THREADS, 1.0),
+            ("report-kernel", PLACES, 3.0),
+            ("unwound", DONE, 0.8),
+            ("unwound", REPORTS, 0.0),
+            ("twin", REPORTS, 1.0),
+            ("twin", DONE, 0.0),
+        ] {
+            let verdict = verdict_if(arm, |usual| usual.with(key, value));
+            assert_eq!(verdict, Verdict::NotHere, "{arm} {key}");
+        }
+    }
+
+    #[test]
+    fn a_report_without_a_deadlock_decides_nothing() {
+        let verdict = verdict_if("report-green", |usual| usual.with(MET, 0.0));
+        assert!(
+            matches!(&verdict, Verdict::Inconclusive(reason) if reason.contains("had one lock")),
+            "{verdict:?}"
+        );
     }
 }

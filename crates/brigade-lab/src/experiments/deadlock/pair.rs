@@ -22,6 +22,8 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(10);
 const LOOK: Duration = Duration::from_millis(5);
 /// After how many looks without a change threads that wait are taken to wait for ever.
 const LOOKS: u32 = 30;
+/// For how many looks somebody who has seen enough stays, in case that there is more.
+const LINGER: u32 = 4;
 /// After what time a run is given up, whatever its threads do; before the parent gives up the process.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -120,8 +122,6 @@ pub(super) struct Outcome {
     pub(super) missing: f64,
     /// How many of the two threads wait in the kernel for somebody to wake them.
     pub(super) stuck: f64,
-    /// From the start until the end or until it was given up, in nanoseconds.
-    pub(super) took_ns: f64,
 }
 
 /// A run that is under way.
@@ -160,8 +160,8 @@ impl Run {
         self.pair.rounds_done() == self.rounds
     }
 
-    /// Waits until the two have ended, or `enough` says so, or (kernel threads) both wait and nothing has
-    /// moved for a while.
+    /// Waits until the two have ended, or for a little while after `enough` says so, or (kernel threads) until
+    /// both wait and nothing has moved for a while.
     pub(super) fn watch(self, enough: impl Fn() -> bool) -> Result<Outcome, ArmError> {
         let mut still = 0;
         let mut before = Vec::new();
@@ -174,6 +174,9 @@ impl Run {
                 0
             };
             before = now;
+        }
+        if enough() {
+            (0..LINGER).for_each(|_| self.nap());
         }
         self.outcome()
     }
@@ -202,7 +205,6 @@ impl Run {
     }
 
     fn outcome(&self) -> Result<Outcome, ArmError> {
-        let took_ns = self.begun.elapsed().as_nanos() as f64;
         let rounds = f64::from(self.rounds);
         let done = self.pair.rounds_done();
         let share = |count: u32| f64::from(count) / rounds;
@@ -213,7 +215,6 @@ impl Run {
             met: share(met),
             missing: self.pair.missing(done),
             stuck: self.asleep()?.len() as f64,
-            took_ns,
         })
     }
 }

@@ -9,6 +9,7 @@
 //! | no preemption: nothing is taken away | [`preempted`]: the older thread takes from the younger |
 //! | circular wait: each waits for what the other has | [`ordered`]: both take the same one first |
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError, RwLock, TryLockError};
 use std::thread;
 use std::time::Duration;
@@ -33,6 +34,14 @@ impl Lock for Mutex<()> {
     }
 }
 
+impl Lock for brigade::sync::Mutex<()> {
+    type Guard<'a> = brigade::sync::MutexGuard<'a, ()>;
+
+    fn take(&self) -> Self::Guard<'_> {
+        self.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Each thread takes its own lock first and then the other's.
 pub(super) fn opposite<L: Lock>(locks: &[L; 2], turn: &Turn<'_>) {
     let [left, right] = locks;
@@ -50,6 +59,12 @@ pub(super) fn opposite<L: Lock>(locks: &[L; 2], turn: &Turn<'_>) {
             turn.work();
         }
     }
+}
+
+/// As [`opposite`]; a thread that is made to panic as it closes the circle gives back what it has and begins
+/// again.
+pub(super) fn unwound<L: Lock>(locks: &[L; 2], turn: &Turn<'_>) {
+    while catch_unwind(AssertUnwindSafe(|| opposite(locks, turn))).is_err() {}
 }
 
 /// Both threads take the left lock first.
