@@ -216,8 +216,17 @@ fn is_part_of_circles(record: &WaitRecord) -> bool {
     has_owners && !record.timed
 }
 
+/// Reports a deadlock that was found otherwise, as if a search had found it. Returns what the program wants.
+pub fn report_deadlock(report: &DeadlockReport) -> DeadlockResponse {
+    let response = respond(report);
+    if response == DeadlockResponse::Abort {
+        std::process::abort();
+    }
+    response
+}
+
 /// Calls the handler.
-pub(crate) fn respond(report: &DeadlockReport) -> DeadlockResponse {
+fn respond(report: &DeadlockReport) -> DeadlockResponse {
     // ORDER: Acquire: pairs with `set_deadlock_handler`.
     let handler = HANDLER.load(Ordering::Acquire);
     if handler.is_null() {
@@ -323,9 +332,8 @@ impl Search {
                 has_writer |= waiter.mode == Mode::Exclusive && !waiter.timed;
             });
             for_each_waiter(held.address, |waiter| {
-                let conflicts = held.mode == Mode::Exclusive
-                    || waiter.mode == Mode::Exclusive
-                    || has_writer;
+                let conflicts =
+                    held.mode == Mode::Exclusive || waiter.mode == Mode::Exclusive || has_writer;
                 if !waiter.timed && conflicts {
                     self.push_lot_waiter(waiter, held.address, number, target);
                 }
@@ -507,7 +515,7 @@ fn describe(
     }
     let mut thread = DeadlockedThread::new(label(task), wait);
     thread.green = task.is_green();
-    thread.spawned_at = Some(task.site());
+    thread.spawned_at = task.is_green().then_some(task.site());
     node.entry.for_each_held(|held| {
         let lock = describe_lock(held.address, known);
         thread

@@ -202,7 +202,7 @@ impl Task {
         // ORDER: Relaxed: as in `entry`.
         self.entry
             .store(ptr::from_ref(entry).cast_mut(), Ordering::Relaxed);
-        entry.bind(ptr::from_ref(self).cast_mut().cast());
+        entry.bind(ptr::from_ref(self).cast_mut().cast(), self.is_green());
     }
 
     /// By the thread itself: it is going to wait.
