@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::experiment::ArmError;
 use crate::green::{self, Green, Model};
@@ -124,6 +124,14 @@ impl Kind {
         })
     }
 
+    /// Sleeps for `time`.
+    pub(crate) fn sleep(self, time: Duration) {
+        match self {
+            Self::Kernel => thread::sleep(time),
+            Self::Green => green::sleep_until(Instant::now() + time),
+        }
+    }
+
     /// Lets other threads run.
     pub(crate) fn yield_now(self) {
         match self {
@@ -159,8 +167,6 @@ pub(crate) fn join_all<T>(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

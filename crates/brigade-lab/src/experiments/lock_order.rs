@@ -97,18 +97,18 @@ const fn case(arm: &'static str, label: &'static str, program: Program) -> Case 
 static CASES: [Case; 7] = [
     Case {
         pairs: Some(2),
-        name: "two orders of two locks",
+        name: "reports of two orders:",
         ..case("kernel", "two orders, kernel thread", Program::Both)
     },
     Case {
         kind: Kind::Green,
         pairs: Some(2),
-        name: "the same on a green thread",
+        name: "on a green thread",
         ..case("green", "two orders, green thread", Program::Both)
     },
     Case {
         pairs: Some(2),
-        name: "other locks made at the same places",
+        name: "with other locks",
         ..case("other", "two orders, other locks", Program::OtherLocks)
     },
     Case {
@@ -178,7 +178,7 @@ impl Experiment for LockOrder {
             let Some(pairs) = case.pairs else {
                 parts.push(Part::new(
                     decided(reports.max == 0.0, reports.max),
-                    format!("{}: {} reports", case.name, count(reports.max)),
+                    format!("{} {}", case.name, count(reports.max)),
                 ));
                 continue;
             };
@@ -189,7 +189,7 @@ impl Experiment for LockOrder {
             parts.push(Part::new(
                 decided(exact && named, reports.max + sites.max),
                 format!(
-                    "{}: {} report {}, naming {} places",
+                    "{} {} {} ({} places)",
                     case.name,
                     count(reports.median),
                     if early { "at once" } else { "late or never" },
@@ -465,6 +465,7 @@ mod tests {
 
     #[test]
     fn every_program_takes_as_many_locks_as_it_says() {
+        lock_order(false);
         for case in &CASES {
             let locks = Locks::new();
             locks.pass(case.program);

@@ -288,6 +288,10 @@ fn under_brigade(kind: Kind, rounds: u32, scene: Scene) -> Result<Sample, ArmErr
 fn of_watched(samples: &Samples, arm: &str, scene: Scene) -> Part {
     let of = |key| samples.summary(arm, key);
     let (reports, done) = (of(REPORTS), of(DONE));
+    let threads_of = match arm {
+        "report-kernel" => "kernel threads",
+        _ => "green threads",
+    };
     let count = |number| show(number, Unit::Count);
     let (holds, text) = match scene {
         Scene::Reported => {
@@ -298,7 +302,7 @@ fn of_watched(samples: &Samples, arm: &str, scene: Scene) -> Part {
                     .iter()
                     .all(|(s, value)| s.min == *value && s.max == *value),
                 format!(
-                    "{arm}: {} report after {}, naming {} threads and {} places",
+                    "Brigade, {threads_of}: {} report after {}, naming {} threads and {} places",
                     count(reports.median),
                     show(of(AFTER).median, Unit::Nanoseconds),
                     count(threads.median),
@@ -309,7 +313,7 @@ fn of_watched(samples: &Samples, arm: &str, scene: Scene) -> Part {
         Scene::Unwound => (
             reports.min >= 1.0 && done.min == 1.0,
             format!(
-                "where one thread then unwinds {} of the rounds end",
+                "where it makes one thread unwind {} of the rounds end",
                 show(done.min, Unit::Share)
             ),
         ),

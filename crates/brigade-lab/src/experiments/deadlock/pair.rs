@@ -7,11 +7,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::experiment::ArmError;
-use crate::green;
 use crate::probe;
 use crate::together::Kind;
 
@@ -22,8 +20,10 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(10);
 const LOOK: Duration = Duration::from_millis(5);
 /// After how many looks without a change threads that wait are taken to wait for ever.
 const LOOKS: u32 = 30;
-/// For how many looks somebody who has seen enough stays, in case that there is more.
-const LINGER: u32 = 4;
+/// For how long somebody who has seen enough stays, in case that there is more.
+const LINGER: Duration = Duration::from_millis(20);
+/// For how long a thread leaves its resources to the other one before it begins again.
+const PAUSE: Duration = Duration::from_millis(1);
 /// After what time a run is given up, whatever its threads do; before the parent gives up the process.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -101,6 +101,11 @@ impl Turn<'_> {
         }
     }
 
+    /// Called with nothing in hand: lets the other thread have both resources.
+    pub(super) fn pause(&self) {
+        self.kind.sleep(PAUSE);
+    }
+
     /// What is to be done with both resources in hand.
     pub(super) fn work(&self) {
         for resource in &self.pair.worked {
@@ -166,7 +171,7 @@ impl Run {
         let mut still = 0;
         let mut before = Vec::new();
         while !self.is_over() && !enough() && still < LOOKS && self.begun.elapsed() < LIMIT {
-            self.nap();
+            self.kind.sleep(LOOK);
             let now = self.asleep()?;
             still = if now.len() == 2 && now == before {
                 still + 1
@@ -176,16 +181,9 @@ impl Run {
             before = now;
         }
         if enough() {
-            (0..LINGER).for_each(|_| self.nap());
+            self.kind.sleep(LINGER);
         }
         self.outcome()
-    }
-
-    fn nap(&self) {
-        match self.kind {
-            Kind::Kernel => thread::sleep(LOOK),
-            Kind::Green => green::sleep_until(Instant::now() + LOOK),
-        }
     }
 
     /// Of each of the two that waits in the kernel for somebody to wake it, how often it has been switched away

@@ -61,10 +61,12 @@ pub(super) fn opposite<L: Lock>(locks: &[L; 2], turn: &Turn<'_>) {
     }
 }
 
-/// As [`opposite`]; a thread that is made to panic as it closes the circle gives back what it has and begins
-/// again.
+/// As [`opposite`]; a thread that is made to panic as it closes the circle gives back what it has, leaves it to
+/// the other and begins again.
 pub(super) fn unwound<L: Lock>(locks: &[L; 2], turn: &Turn<'_>) {
-    while catch_unwind(AssertUnwindSafe(|| opposite(locks, turn))).is_err() {}
+    while catch_unwind(AssertUnwindSafe(|| opposite(locks, turn))).is_err() {
+        turn.pause();
+    }
 }
 
 /// Both threads take the left lock first.
