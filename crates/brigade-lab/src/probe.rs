@@ -265,6 +265,8 @@ pub(crate) fn require_memory(bytes: f64) -> Result<(), ArmError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     #[test]
@@ -293,28 +295,41 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_waits_for_a_lock_is_told_from_one_that_runs_and_one_that_has_ended() {
+    fn a_thread_that_waits_for_a_lock_is_told_from_one_that_runs_or_waits_for_something_else() {
         let own = rustix::thread::gettid().as_raw_nonzero().get();
         assert_eq!(asleep_in_futex(own), Ok(None));
         let lock = std::sync::Mutex::new(());
         let held = lock.lock().unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
-        let waiter = std::thread::scope(|scope| {
+        let tell = || sender.send(rustix::thread::gettid().as_raw_nonzero().get());
+        let (locking, of_reading) = std::thread::scope(|scope| {
             scope.spawn(|| {
-                sender.send(rustix::thread::gettid()).unwrap();
+                tell().unwrap();
                 drop(lock.lock());
             });
-            let waiter = receiver.recv().unwrap().as_raw_nonzero().get();
-            while asleep_in_futex(waiter).unwrap().is_none() {
+            let locking = receiver.recv().unwrap();
+            scope.spawn(|| {
+                tell().unwrap();
+                reader.read_exact(&mut [0]).unwrap_err();
+            });
+            let reading = receiver.recv().unwrap();
+            let sleeps = |thread: i32| {
+                let status = fs::read_to_string(format!("/proc/self/task/{thread}/status"));
+                status.unwrap().contains("State:\tS")
+            };
+            while !sleeps(reading) || asleep_in_futex(locking).unwrap().is_none() {
                 std::thread::yield_now();
             }
-            drop(held);
-            waiter
+            let of_reading = asleep_in_futex(reading);
+            drop((held, writer));
+            (locking, of_reading)
         });
-        while fs::exists(format!("/proc/self/task/{waiter}")).unwrap() {
+        assert_eq!(of_reading, Ok(None));
+        while fs::exists(format!("/proc/self/task/{locking}")).unwrap() {
             std::thread::yield_now();
         }
-        assert_eq!(asleep_in_futex(waiter), Ok(None));
+        assert_eq!(asleep_in_futex(locking), Ok(None), "it has ended");
     }
 
     #[test]

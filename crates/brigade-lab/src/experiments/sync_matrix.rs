@@ -286,10 +286,7 @@ impl Work {
         }
     }
 
-    fn on<T: Clone>(self, mut number: T, threads: usize) -> Result<Done, ArmError>
-    where
-        T: Access,
-    {
+    fn on(self, mut number: impl Access + Clone, threads: usize) -> Result<Done, ArmError> {
         let mut done = self.run((0..threads).map(|_| number.clone()))?;
         done.number = number.read();
         Ok(done)
