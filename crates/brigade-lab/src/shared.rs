@@ -73,6 +73,16 @@ impl Access for Arc<RwLock<u64>> {
     }
 }
 
+impl Access for Arc<brigade::sync::RwLock<u64>> {
+    fn read(&mut self) -> u64 {
+        *brigade::sync::RwLock::read(self).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&mut self) {
+        *self.write().unwrap_or_else(PoisonError::into_inner) += 1;
+    }
+}
+
 /// What the owner of a number is asked for.
 #[derive(Clone, Copy)]
 enum Request {
@@ -158,6 +168,7 @@ mod tests {
         add_and_read(Arc::new(Mutex::new(0)));
         add_and_read(Arc::new(brigade::sync::Mutex::new(0)));
         add_and_read(Arc::new(RwLock::new(0)));
+        add_and_read(Arc::new(brigade::sync::RwLock::new(0)));
         let (owner, mut clients) = Owner::with_clients(Kind::Kernel, 1);
         let serving = std::thread::spawn(|| owner.serve());
         add_and_read(clients.remove(0));

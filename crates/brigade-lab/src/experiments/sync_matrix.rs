@@ -33,7 +33,8 @@ static INFO: Info = Info {
     said_in: "texts that teach which primitive to choose",
     method: "Threads read one number or add to it, 50 to 99.9 % of the time reading; it is an \
              atomic, under a mutex, under a read-write lock, or with a thread that is asked \
-             through a channel. Wall time per access of all threads together.",
+             through a channel; std's on kernel threads, Brigade's on green ones. Wall time per \
+             access of all threads together.",
     control: "One thread alone with each of them, and a number of its own for each thread.",
     premise: "No addition is lost, and the threads ran in parallel.",
     next: "channels (what a message costs, and what a buffer changes)",
@@ -275,7 +276,8 @@ impl Work {
             (Guard::Atomic, _) => self.on(Arc::new(AtomicU64::new(0)), threads),
             (Guard::Mutex, Kind::Kernel) => self.on(Arc::new(Mutex::new(0)), threads),
             (Guard::Mutex, Kind::Green) => self.on(Arc::new(sync::Mutex::new(0)), threads),
-            (Guard::RwLock, _) => self.on(Arc::new(RwLock::new(0)), threads),
+            (Guard::RwLock, Kind::Kernel) => self.on(Arc::new(RwLock::new(0)), threads),
+            (Guard::RwLock, Kind::Green) => self.on(Arc::new(sync::RwLock::new(0)), threads),
             (Guard::Channel, _) => {
                 let (owner, clients) = Owner::with_clients(self.kind, threads);
                 let owner = self.kind.spawn(move || owner.serve())?;
