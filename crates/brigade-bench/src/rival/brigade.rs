@@ -1,6 +1,5 @@
-//! Brigade: green threads, with std's mutex, because that is what unchanged code uses.
+//! Brigade: green threads.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use brigade::runtime;
@@ -13,7 +12,6 @@ pub(super) struct Brigade;
 
 impl Threads for Brigade {
     type Handle<T: Send + 'static> = thread::JoinHandle<T>;
-    type Mutex = Mutex<u64>;
 
     fn run<T, F>(workers: usize, body: F) -> Result<T, String>
     where
@@ -52,15 +50,5 @@ impl Threads for Brigade {
 
     fn sleep(time: Duration) {
         thread::sleep(time);
-    }
-
-    fn mutex() -> Self::Mutex {
-        Mutex::new(0)
-    }
-
-    fn add(mutex: &Self::Mutex) -> u64 {
-        let mut value = mutex.lock().expect("a workload panicked");
-        *value += 1;
-        *value
     }
 }
