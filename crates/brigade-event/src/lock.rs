@@ -86,6 +86,16 @@ impl LockTag {
         self
     }
 
+    /// Gives the lock a name.
+    pub const fn set_name(&mut self, name: &'static str) {
+        self.name = Some(name);
+    }
+
+    /// Gives the lock a rank; see [`LockTag::with_rank`].
+    pub const fn set_rank(&mut self, rank: u16) {
+        self.rank = rank;
+    }
+
     /// Mutex, RwLock, ...
     #[must_use]
     pub fn kind(&self) -> LockKind {

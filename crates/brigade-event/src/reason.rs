@@ -27,6 +27,14 @@ pub enum WaitReason {
     Poll,
     /// The end of a child process.
     Child,
+    /// `Mutex::lock` and its variants with a deadline.
+    Mutex,
+    /// `RwLock::read` and its variants with a deadline.
+    RwLockRead,
+    /// `RwLock::write` and its variants with a deadline.
+    RwLockWrite,
+    /// `Condvar::wait` and its variants.
+    Condvar,
 }
 
 impl WaitReason {
@@ -43,6 +51,10 @@ impl WaitReason {
             7 => WaitReason::Write,
             8 => WaitReason::Poll,
             9 => WaitReason::Child,
+            10 => WaitReason::Mutex,
+            11 => WaitReason::RwLockRead,
+            12 => WaitReason::RwLockWrite,
+            13 => WaitReason::Condvar,
             _ => WaitReason::None,
         }
     }
@@ -61,6 +73,10 @@ impl fmt::Display for WaitReason {
             WaitReason::Write => "write",
             WaitReason::Poll => "poll",
             WaitReason::Child => "child",
+            WaitReason::Mutex => "mutex",
+            WaitReason::RwLockRead => "rwlock (read)",
+            WaitReason::RwLockWrite => "rwlock (write)",
+            WaitReason::Condvar => "condvar",
         })
     }
 }
@@ -82,6 +98,10 @@ mod tests {
             WaitReason::Write,
             WaitReason::Poll,
             WaitReason::Child,
+            WaitReason::Mutex,
+            WaitReason::RwLockRead,
+            WaitReason::RwLockWrite,
+            WaitReason::Condvar,
         ] {
             assert_eq!(WaitReason::from_u8(reason as u8), reason);
         }

@@ -9,6 +9,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use brigade_context::{SizeClass, on_fork_once};
+use brigade_event::ThreadLabel;
 
 use crate::carrier::{Action, Carrier};
 use crate::prim::{AtomicBool, NEVER, Ordering, futex_wait, futex_wake, kernel_thread, now_ns};
@@ -128,6 +129,20 @@ pub(crate) fn current_green() -> *mut Task {
     unsafe { carrier.as_ref() }.map_or(std::ptr::null_mut(), |carrier| carrier.current.get())
 }
 
+/// How reports name the current thread. Allocates nothing: a kernel thread that has no record yet has no number.
+#[must_use]
+pub fn label() -> ThreadLabel {
+    // SAFETY: the running thread holds a reference to itself.
+    if let Some(green) = unsafe { current_green().as_ref() } {
+        return green.label();
+    }
+    let known = FOREIGN.try_with(|cell| cell.get().map(|foreign| foreign.0.label()));
+    known
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| ThreadLabel::new(0, None))
+}
+
 /// The record of the current thread.
 pub(crate) fn current() -> TaskRef {
     let green = current_green();
@@ -236,8 +251,9 @@ pub(crate) fn park(me: &Task, wait: &Wait, deadline_ns: u64) {
 fn park_green(carrier: &Carrier, deadline_ns: u64) {
     let processor = sched::enter(carrier);
     // SAFETY: a non-null processor lives as long as the runtime.
-    if let Some(p) = unsafe { processor.as_ref() } {
-        p.counters.parks.bump();
+    match unsafe { processor.as_ref() } {
+        Some(p) => p.counters.parks.bump(),
+        None => sched::shared_of(carrier).adrift_parks.add_shared(1),
     }
     if deadline_ns == NEVER {
         // SAFETY: on a green thread, inside the runtime.

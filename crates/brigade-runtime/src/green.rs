@@ -218,6 +218,16 @@ impl Sleeper {
         let task = unsafe { self.0.as_ref() };
         task.park.notify().then_some(Runnable(self.0))
     }
+
+    /// The thread's entry in the roster.
+    ///
+    /// # Safety
+    ///
+    /// As [`Sleeper::notify`].
+    pub(crate) unsafe fn entry(self) -> &'static Entry {
+        // SAFETY: the caller's contract.
+        unsafe { self.0.as_ref() }.entry()
+    }
 }
 
 /// A parked thread that the holder must schedule; it does not run before.

@@ -7,7 +7,7 @@
 //! The modules have an order, which a test enforces; each may use only those before it:
 //!
 //! `prim < queue < readiness < park_word < handoff < idle < roster < task < timer < fd < reactor < processor < carrier < shared < launch < wake < sched < monitor
-//! < current < green < io < thread < spawn < runtime`
+//! < current < green < lot < owned < io < thread < spawn < runtime`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
 #![cfg_attr(loom, allow(dead_code))]
@@ -16,6 +16,7 @@ mod prim;
 
 mod handoff;
 mod idle;
+mod lot;
 mod park_word;
 mod queue;
 mod readiness;
@@ -34,6 +35,8 @@ mod io;
 mod launch;
 #[cfg(not(loom))]
 mod monitor;
+#[cfg(not(loom))]
+mod owned;
 #[cfg(not(loom))]
 mod processor;
 #[cfg(not(loom))]
@@ -81,11 +84,21 @@ pub mod clock {
 /// How everything above the runtime blocks.
 #[cfg(not(loom))]
 pub mod park {
-    pub use crate::current::{blocking, me, yield_now};
+    pub use crate::current::{blocking, label, me, yield_now};
     pub use crate::green::{Current, Green, Runnable, Runnables, Sleeper, with_current};
     pub use crate::prim::{NEVER, deadline_after, deadline_at, now_ns};
     pub use crate::roster::{Entry, HeldLock, Wait, WaitRecord};
+    pub use brigade_context::on_fork_once;
     pub use brigade_context::prim::{RawGuard, RawLock};
+
+    /// Waiting for addresses.
+    pub mod lot {
+        pub use crate::lot::{
+            Choice, Found, Parked, Request, for_each_waiter, park, unpark_all, unpark_each,
+            unpark_one,
+        };
+        pub use crate::owned::{are_woken_alive, park_owned};
+    }
 }
 
 /// Waiting for descriptors, and what is known of each.

@@ -101,6 +101,10 @@ pub struct HeldLock {
     pub mode: Mode,
     /// Where it was taken.
     pub site: &'static Location<'static>,
+    /// The number of its class, or 0 if it was not known when the lock was taken.
+    pub class: u16,
+    /// Its rank among locks of its class; 0 is none.
+    pub rank: u16,
 }
 
 const REASON_MASK: u64 = 0x7f;
@@ -140,12 +144,18 @@ struct HeldBlock {
     next: AtomicPtr<HeldBlock>,
 }
 
+/// What a report or a check needs to know of the lock is here, because the lock itself may be gone: a guard can be
+/// forgotten. Addresses have 48 bits; numbers of 16 stand above them.
 #[repr(C)]
 struct HeldSlot {
-    /// Address of the tag, with the mode in the lowest bit.
+    /// Address of the tag, with the mode in the lowest bit and the rank in the highest 16.
     tag: AtomicUsize,
+    /// The site, with the class in the highest 16 bits.
     site: AtomicPtr<Location<'static>>,
 }
+
+const ADDRESS_BITS: u32 = 48;
+const ADDRESS_MASK: usize = (1 << ADDRESS_BITS) - 1;
 
 /// The entry of threads for which there was no memory, or that are past their end. Nothing is remembered in it.
 static NOBODY: Entry = Entry::new();
@@ -265,6 +275,14 @@ impl Entry {
                 });
             }
         }
+    }
+
+    /// Whether the thread waits for something. Of others, a guess.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        // ORDER: Relaxed: a guess.
+        self.wait.load(Ordering::Relaxed) & REASON_MASK != 0
     }
 
     /// By the thread itself: it has taken a lock.
@@ -436,19 +454,24 @@ impl std::fmt::Debug for Entry {
 
 impl HeldSlot {
     #[inline(always)]
+    fn word(tag: &LockTag, mode: Mode) -> usize {
+        tag.address() | mode as usize | usize::from(tag.rank()) << ADDRESS_BITS
+    }
+
+    #[inline(always)]
     fn set(&self, tag: &LockTag, mode: Mode, site: &'static Location<'static>) {
+        let class = (tag.class() as usize) << ADDRESS_BITS;
+        let site = ptr::from_ref(site).map_addr(|address| address | class);
         // ORDER: Relaxed: published by the length.
-        self.tag
-            .store(tag.address() | mode as usize, Ordering::Relaxed);
+        self.tag.store(HeldSlot::word(tag, mode), Ordering::Relaxed);
         // ORDER: Relaxed: as above.
-        self.site
-            .store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+        self.site.store(site.cast_mut(), Ordering::Relaxed);
     }
 
     #[inline(always)]
     fn is(&self, tag: &LockTag, mode: Mode) -> bool {
         // ORDER: Relaxed: asked by the writer.
-        self.tag.load(Ordering::Relaxed) == tag.address() | mode as usize
+        self.tag.load(Ordering::Relaxed) == HeldSlot::word(tag, mode)
     }
 
     fn copy(&self, from: &HeldSlot) {
@@ -463,18 +486,21 @@ impl HeldSlot {
     fn get(&self) -> Option<HeldLock> {
         // ORDER: Relaxed: published by the length.
         let tag = self.tag.load(Ordering::Relaxed);
-        // SAFETY: only references to constants are stored, or null.
         // ORDER: Relaxed: as above.
-        let site = unsafe { self.site.load(Ordering::Relaxed).as_ref() }?;
+        let site = self.site.load(Ordering::Relaxed);
+        // SAFETY: without the class, only references to constants are stored, or null.
+        let at = unsafe { site.map_addr(|address| address & ADDRESS_MASK).as_ref() }?;
         let mode = if tag & 1 == 0 {
             Mode::Exclusive
         } else {
             Mode::Shared
         };
         Some(HeldLock {
-            address: tag & !1,
+            address: tag & ADDRESS_MASK & !1,
             mode,
-            site,
+            site: at,
+            class: (site.addr() >> ADDRESS_BITS) as u16,
+            rank: (tag >> ADDRESS_BITS) as u16,
         })
     }
 }

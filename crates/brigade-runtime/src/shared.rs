@@ -78,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) free_carriers: Lock<Vec<CarrierPtr>>,
     pub(crate) outside_spawned: Counter,
     pub(crate) outside_finished: Counter,
+    /// Parks of threads that had no processor.
+    pub(crate) adrift_parks: Counter,
     pub(crate) handoffs: Counter,
     pub(crate) carriers_started: Counter,
 }
@@ -117,6 +119,7 @@ impl Shared {
             free_carriers: Lock::new(Vec::new()),
             outside_spawned: Counter::new(),
             outside_finished: Counter::new(),
+            adrift_parks: Counter::new(),
             handoffs: Counter::new(),
             carriers_started: Counter::new(),
         });
@@ -357,6 +360,7 @@ impl Shared {
         }
         sum.spawned += self.outside_spawned.get();
         sum.finished += self.outside_finished.get();
+        sum.parks += self.adrift_parks.get();
         sum.handoffs = self.handoffs.get();
         sum.carriers_started = self.carriers_started.get();
         sum

@@ -32,6 +32,7 @@ use crate::prim::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use crate::queue::Link;
 use crate::roster::{self, Entry, Wait};
 use brigade_context::{Context, SizeClass, Slot, prim::sys};
+use brigade_event::ThreadLabel;
 
 /// How a record of a certain type is run and freed.
 pub(crate) struct TaskVtable {
@@ -151,6 +152,11 @@ impl Task {
 
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// How reports name the thread.
+    pub(crate) fn label(&self) -> ThreadLabel {
+        ThreadLabel::new(self.id.get(), self.name())
     }
 
     pub(crate) fn site(&self) -> &'static Location<'static> {

@@ -198,9 +198,11 @@ fn a_server_that_was_out_of_descriptors_serves_all_in_the_end() {
             taken.give_back(5);
             let (refusals, answers) = (Arc::clone(&refused), Arc::clone(&served));
             thread::spawn(move || {
-                loop {
+                let mut accepted = 0;
+                while accepted < CLIENTS {
                     match listener.accept() {
                         Ok((mut stream, _)) => {
+                            accepted += 1;
                             let answers = Arc::clone(&answers);
                             thread::spawn(move || {
                                 let mut text = Vec::new();

@@ -3,3 +3,4 @@
 
 mod park_word;
 mod queue;
+mod roster;

@@ -1,0 +1,17 @@
+//! The lot: threads of any kind wait for addresses in it, and are found there by those who wake them.
+//!
+//! A lock is a word and an address. The threads that wait for it are in the lot, not in the lock: a lock costs a few
+//! bytes, and who looks for deadlocks can ask who waits for an address without touching the lock.
+//!
+//! The protocol of one bucket is in [`bucket.rs`](bucket), the table of buckets in [`table.rs`](table).
+
+mod bucket;
+#[cfg(not(loom))]
+mod table;
+
+pub use bucket::{Choice, Found, Parked};
+#[cfg(not(loom))]
+pub use table::{Request, for_each_waiter, park, unpark_all, unpark_each, unpark_one};
+
+#[cfg(all(loom, test))]
+pub(crate) use bucket::{Bucket, Queue, Sleep, Ticket};
