@@ -1,10 +1,12 @@
-//! Brigade: green threads.
+//! Brigade: green threads, and the locks of `brigade::sync`.
 
 use std::time::Duration;
 
 use brigade::runtime;
+use brigade::sync::Mutex;
 use brigade::thread;
 
+use super::locks::Lock;
 use super::threads::Threads;
 
 /// Green threads.
@@ -50,5 +52,17 @@ impl Threads for Brigade {
 
     fn sleep(time: Duration) {
         thread::sleep(time);
+    }
+}
+
+impl Lock for Mutex<u64> {
+    fn new() -> Self {
+        Mutex::new(0)
+    }
+
+    fn add(&self) -> u64 {
+        let mut value = self.lock().expect("a workload panicked");
+        *value += 1;
+        *value
     }
 }
