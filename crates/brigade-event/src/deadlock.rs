@@ -207,6 +207,11 @@ fn threads_in_all(count: usize) -> String {
     }
 }
 
+/// Between what is held or awaited and where: `{:#}` puts both on one line.
+fn next_line(f: &fmt::Formatter<'_>) -> &'static str {
+    if f.alternate() { ", " } else { "\n      " }
+}
+
 impl fmt::Display for DeadlockedThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "  {}", self.thread)?;
@@ -226,8 +231,8 @@ impl fmt::Display for DeadlockedThread {
 
 impl fmt::Display for HeldLockReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "holds {}", self.lock)?;
-        write!(f, "\n      {} at {}", taken(self.mode), self.taken_at)
+        write!(f, "holds {}{}", self.lock, next_line(f))?;
+        write!(f, "{} at {}", taken(self.mode), self.taken_at)
     }
 }
 
@@ -238,7 +243,7 @@ impl fmt::Display for WaitReport {
             AwaitedObject::Nothing => f.write_str("waits")?,
             object => write!(f, "waits for {object}")?,
         }
-        write!(f, "\n      by {}", self.reason)?;
+        write!(f, "{}by {}", next_line(f), self.reason)?;
         if let Some(site) = self.called_at {
             write!(f, " at {site}")?;
         }

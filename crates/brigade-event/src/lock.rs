@@ -124,7 +124,7 @@ impl LockTag {
     #[inline(always)]
     #[must_use]
     pub fn address(&self) -> usize {
-        ptr::from_ref(self).addr()
+        ptr::from_ref(self).expose_provenance()
     }
 
     /// The number of its class, or 0 while nobody has looked it up.

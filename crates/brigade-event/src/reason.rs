@@ -35,6 +35,24 @@ pub enum WaitReason {
     RwLockWrite,
     /// `Condvar::wait` and its variants.
     Condvar,
+    /// `Semaphore::acquire` and its variants.
+    Semaphore = 40,
+    /// `Once::call_once` and what is built on it, while another thread initialises.
+    Once = 41,
+    /// `Once::wait` and `OnceLock::wait`, until somebody has initialised.
+    OnceWait = 42,
+    /// `Barrier::wait` and its variants.
+    Barrier = 43,
+    /// `WaitGroup::wait` and its variants.
+    WaitGroup = 44,
+    /// `Event::wait` and its variants.
+    Event = 45,
+    /// A channel that is to take a message.
+    Send = 30,
+    /// A channel that is to have a message.
+    Recv = 31,
+    /// A select over several channels.
+    Select = 32,
 }
 
 impl WaitReason {
@@ -55,6 +73,15 @@ impl WaitReason {
             11 => WaitReason::RwLockRead,
             12 => WaitReason::RwLockWrite,
             13 => WaitReason::Condvar,
+            40 => WaitReason::Semaphore,
+            41 => WaitReason::Once,
+            42 => WaitReason::OnceWait,
+            43 => WaitReason::Barrier,
+            44 => WaitReason::WaitGroup,
+            45 => WaitReason::Event,
+            30 => WaitReason::Send,
+            31 => WaitReason::Recv,
+            32 => WaitReason::Select,
             _ => WaitReason::None,
         }
     }
@@ -77,6 +104,15 @@ impl fmt::Display for WaitReason {
             WaitReason::RwLockRead => "rwlock (read)",
             WaitReason::RwLockWrite => "rwlock (write)",
             WaitReason::Condvar => "condvar",
+            WaitReason::Semaphore => "semaphore",
+            WaitReason::Once => "once",
+            WaitReason::OnceWait => "once wait",
+            WaitReason::Barrier => "barrier",
+            WaitReason::WaitGroup => "wait group",
+            WaitReason::Event => "event",
+            WaitReason::Send => "send",
+            WaitReason::Recv => "recv",
+            WaitReason::Select => "select",
         })
     }
 }
@@ -102,6 +138,15 @@ mod tests {
             WaitReason::RwLockRead,
             WaitReason::RwLockWrite,
             WaitReason::Condvar,
+            WaitReason::Semaphore,
+            WaitReason::Once,
+            WaitReason::OnceWait,
+            WaitReason::Barrier,
+            WaitReason::WaitGroup,
+            WaitReason::Event,
+            WaitReason::Send,
+            WaitReason::Recv,
+            WaitReason::Select,
         ] {
             assert_eq!(WaitReason::from_u8(reason as u8), reason);
         }

@@ -12,11 +12,12 @@ use brigade_context::{SizeClass, on_fork_once};
 use brigade_event::ThreadLabel;
 
 use crate::carrier::{Action, Carrier};
+use crate::launch;
 use crate::prim::{AtomicBool, NEVER, Ordering, futex_wait, futex_wake, kernel_thread, now_ns};
 use crate::roster::{self, Entry, Wait};
 use crate::sched::{self, Proc};
 use crate::shared::Shared;
-use crate::task::{Task, TaskParts, TaskRef, TaskVtable, next_ids};
+use crate::task::{ScopeSeat, Task, TaskParts, TaskRef, TaskVtable, next_ids};
 
 thread_local! {
     /// The record of a kernel thread.
@@ -93,10 +94,20 @@ pub(crate) fn register_fork_handlers() {
         return;
     }
     // SAFETY: the first of the three comes before the others.
-    let parent = || unsafe { roster::unlock_after_fork() };
+    let parent = || unsafe {
+        roster::unlock_after_fork();
+        launch::unlock_after_fork(false);
+    };
     // SAFETY: as above.
-    let child = || unsafe { roster::unlock_in_child(ME.get()) };
-    on_fork_once(&DONE, roster::lock_for_fork, parent, child);
+    let child = || unsafe {
+        roster::unlock_in_child(ME.get());
+        launch::unlock_after_fork(true);
+    };
+    let before = || {
+        launch::lock_for_fork();
+        roster::lock_for_fork();
+    };
+    on_fork_once(&DONE, before, parent, child);
 }
 
 static FOREIGN_VTABLE: TaskVtable = TaskVtable {
@@ -104,6 +115,7 @@ static FOREIGN_VTABLE: TaskVtable = TaskVtable {
     dealloc: dealloc_foreign,
     take: take_foreign,
     abandon: abandon_foreign,
+    scope: scope_of_foreign,
 };
 
 unsafe fn run_foreign(_task: *mut Task) {
@@ -115,6 +127,10 @@ unsafe fn take_foreign(_task: *mut Task, _to: *mut ()) {
 }
 
 unsafe fn abandon_foreign(_task: *mut Task) {}
+
+unsafe fn scope_of_foreign(_task: *const Task) -> Option<ScopeSeat> {
+    None
+}
 
 unsafe fn dealloc_foreign(task: *mut Task) {
     // SAFETY: made by `Box::into_raw` in `new_foreign`; the last reference is gone.

@@ -158,6 +158,16 @@ impl Current {
         park(self.record(), wait, deadline_ns);
     }
 
+    /// Says what the thread is going to wait for, before it parks for it.
+    pub(crate) fn begin_wait(&self, wait: &Wait) {
+        self.record().begin_wait(wait, false);
+    }
+
+    /// The record of the thread.
+    pub(crate) fn task(&self) -> &Task {
+        self.record()
+    }
+
     /// The thread, for a list of waiters.
     #[inline(always)]
     #[must_use]
@@ -219,14 +229,9 @@ impl Sleeper {
         task.park.notify().then_some(Runnable(self.0))
     }
 
-    /// The thread's entry in the roster.
-    ///
-    /// # Safety
-    ///
-    /// As [`Sleeper::notify`].
-    pub(crate) unsafe fn entry(self) -> &'static Entry {
-        // SAFETY: the caller's contract.
-        unsafe { self.0.as_ref() }.entry()
+    /// The record of the thread, alive as long as [`Sleeper::notify`] demands.
+    pub(crate) fn task(self) -> NonNull<Task> {
+        self.0
     }
 }
 

@@ -7,7 +7,7 @@
 //! The modules have an order, which a test enforces; each may use only those before it:
 //!
 //! `prim < queue < readiness < park_word < handoff < idle < roster < task < timer < fd < reactor < processor < carrier < shared < launch < wake < sched < monitor
-//! < current < green < lot < owned < io < thread < spawn < runtime`
+//! < current < green < lot < edges < owned < io < thread < spawn < snapshot < runtime`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
 #![cfg_attr(loom, allow(dead_code))]
@@ -25,6 +25,8 @@ mod readiness;
 mod carrier;
 #[cfg(not(loom))]
 mod current;
+#[cfg(not(loom))]
+mod edges;
 #[cfg(not(loom))]
 mod fd;
 #[cfg(not(loom))]
@@ -49,6 +51,8 @@ mod runtime;
 mod sched;
 #[cfg(not(loom))]
 mod shared;
+#[cfg(not(loom))]
+mod snapshot;
 #[cfg(not(loom))]
 mod spawn;
 #[cfg(not(loom))]
@@ -94,11 +98,21 @@ pub mod park {
     /// Waiting for addresses.
     pub mod lot {
         pub use crate::lot::{
-            Choice, Found, Parked, Request, for_each_waiter, park, unpark_all, unpark_each,
-            unpark_one,
+            Choice, Found, Parked, Request, park, unpark_all, unpark_each, unpark_one,
         };
         pub use crate::owned::{are_woken_alive, park_owned};
     }
+}
+
+/// Who waits for whom.
+#[cfg(not(loom))]
+pub mod waits {
+    pub use crate::edges::report_deadlock;
+    pub use crate::edges::{DeadlockHandler, abandoned, set_deadlock_handler};
+    pub use crate::launch::kernel_threads;
+    pub use crate::monitor::{Stall, StallInspector, set_stall_inspector};
+    pub use crate::roster::{Picture, picture};
+    pub use crate::snapshot::{describe_stuck_lock, threads};
 }
 
 /// Waiting for descriptors, and what is known of each.

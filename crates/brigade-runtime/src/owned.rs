@@ -1,29 +1,31 @@
 //! Waiting in the lot for something that has owners, who may be waiting themselves.
 
-use std::ops::ControlFlow;
+use std::ptr;
 
+use brigade_event::LockTag;
+
+use crate::edges::{Target, check};
 use crate::lot::{Parked, Request, park};
 use crate::prim::NEVER;
-use crate::roster::Entry;
 
-/// As [`park`], for an address that has owners: a wait without a deadline that would close a circle of owners that wait
-/// for each other may be refused, with the reason.
+/// As [`park`], for a lock whose tag is at the address: a wait without a deadline that would close a circle of owners
+/// that wait for each other may be refused, with the reason.
 #[inline]
 pub fn park_owned(request: &Request<'_>, is_due: impl FnOnce() -> bool) -> Parked<String> {
-    park(request, is_due, || {
+    let parked = park(request, is_due, || {
         if request.deadline_ns != NEVER {
             return None;
         }
-        match check_block(request.current.entry(), request.address) {
-            ControlFlow::Continue(()) => None,
-            ControlFlow::Break(reason) => Some(reason),
-        }
-    })
-}
-
-/// The search for deadlocks: the thread of `_entry`, which is in the lot, is going to wait for `_address`.
-fn check_block(_entry: &'static Entry, _address: usize) -> ControlFlow<String> {
-    ControlFlow::Continue(())
+        request.current.begin_wait(request.wait);
+        // SAFETY: the caller waits for the lock that the address is the tag of, so it is alive.
+        let tag = unsafe { &*ptr::with_exposed_provenance::<LockTag>(request.address) };
+        let target = Target::Lock(tag, request.mode);
+        check(request.current.task(), request.wait, target)
+    });
+    if let Parked::Refused(_) = parked {
+        request.current.entry().end_wait();
+    }
+    parked
 }
 
 /// Whether a thread that was woken is alive and will run. In the child of a fork it may have been another one's.

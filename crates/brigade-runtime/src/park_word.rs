@@ -116,13 +116,6 @@ impl ParkWord {
         (value & PARKED != 0).then_some(value)
     }
 
-    /// True while the thread is parked and nobody has woken it.
-    #[cfg(not(loom))]
-    pub(crate) fn is_parked(&self) -> bool {
-        // ORDER: Relaxed: a hint for observers.
-        self.0.load(Ordering::Relaxed) == PARKED
-    }
-
     /// The word itself, for a kernel thread that waits on it.
     #[cfg(not(loom))]
     #[inline]

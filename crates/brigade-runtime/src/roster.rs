@@ -118,7 +118,7 @@ const BLOCK_SLOTS: usize = 7;
 const FIRST_CHUNK: usize = 1024;
 const CHUNKS: usize = 32;
 /// Entries looked at under one taking of `READING`.
-const READ_BATCH: usize = 256;
+pub(crate) const READ_BATCH: usize = 256;
 /// Entries that a processor fetches at a time.
 pub(crate) const ENTRY_BATCH: usize = 64;
 
@@ -133,6 +133,8 @@ pub struct Entry {
     wait: AtomicU64,
     held: AtomicPtr<HeldBlock>,
     held_len: AtomicU32,
+    /// Whether the thread is a green one.
+    green: AtomicBool,
     /// Of the next free entry; only while this one is free.
     next_free: AtomicPtr<Entry>,
 }
@@ -189,6 +191,7 @@ impl Entry {
             wait: AtomicU64::new(0),
             held: AtomicPtr::new(ptr::null_mut()),
             held_len: AtomicU32::new(0),
+            green: AtomicBool::new(false),
             next_free: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -197,7 +200,7 @@ impl Entry {
     #[inline(always)]
     #[must_use]
     pub fn address(&self) -> usize {
-        ptr::from_ref(self).addr()
+        ptr::from_ref(self).expose_provenance()
     }
 
     #[inline]
@@ -370,6 +373,7 @@ impl Entry {
         self.held_len.store(len as u32 - 1, Ordering::Release);
     }
 
+    #[inline]
     fn slot(&self, index: usize) -> Option<&HeldSlot> {
         // ORDER: Acquire: pairs with the Release that made the block known.
         let mut block = self.held.load(Ordering::Acquire);
@@ -391,6 +395,7 @@ impl Entry {
 
     /// Calls `f` with each lock that the thread holds, oldest first. Exact for the thread itself and for one that is
     /// stopped; of others, a guess.
+    #[inline]
     pub fn for_each_held(&self, mut f: impl FnMut(HeldLock)) {
         // ORDER: Acquire: pairs with the writer's Release.
         let len = self.held_len.load(Ordering::Acquire) as usize;
@@ -409,8 +414,10 @@ impl Entry {
 
     /// By who starts the thread: `task` is its record.
     #[inline(always)]
-    pub(crate) fn bind(&self, task: *mut ()) {
+    pub(crate) fn bind(&self, task: *mut (), green: bool) {
         if !self.is_nobody() {
+            // ORDER: Relaxed: published by the store below.
+            self.green.store(green, Ordering::Relaxed);
             // ORDER: Release: pairs with the Acquire in `task`.
             self.task.store(task, Ordering::Release);
         }
@@ -483,6 +490,7 @@ impl HeldSlot {
             .store(from.site.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
+    #[inline]
     fn get(&self) -> Option<HeldLock> {
         // ORDER: Relaxed: published by the length.
         let tag = self.tag.load(Ordering::Relaxed);
@@ -626,11 +634,80 @@ pub(crate) fn for_each_task(mut f: impl FnMut(*mut ()), mut between: impl FnMut(
     }
 }
 
+/// Calls `f` with the record of the thread whose entry is at this address, if there is one, as [`for_each_task`].
+pub(crate) fn with_task_of(address: usize, f: impl FnOnce(NonNull<()>)) {
+    let _reading = READING.lock();
+    // ORDER: Relaxed: the fence below orders it.
+    SNAPSHOT.store(true, Ordering::Relaxed);
+    fence_heavy();
+    // SAFETY: the caller has the address from a wait record, which names entries; they live for ever.
+    let entry = unsafe { &*ptr::with_exposed_provenance::<Entry>(address) };
+    if let Some(task) = NonNull::new(entry.task()) {
+        f(task);
+    }
+    // ORDER: Relaxed: as in `for_each_task`.
+    SNAPSHOT.store(false, Ordering::Relaxed);
+}
+
 /// Calls `f` with each entry that was ever used.
 pub(crate) fn for_each_entry(mut f: impl FnMut(&'static Entry)) {
     // ORDER: Acquire: pairs with the Release in `take`.
     let used = USED.load(Ordering::Acquire);
     (0..used).filter_map(entry_at).for_each(&mut f);
+}
+
+/// What all green threads of the process wait for, at about one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// How many there are.
+    pub threads: usize,
+    /// A number that is another one after any of them has run.
+    pub sum: u64,
+    /// Addresses of the futexes among what they wait for.
+    pub futexes: Vec<usize>,
+}
+
+/// The picture, if there are green threads and each waits, without a deadline, for something that only a thread of this
+/// process can give.
+#[must_use]
+pub fn picture() -> Option<Picture> {
+    let mut picture = Picture {
+        threads: 0,
+        sum: 0,
+        futexes: Vec::new(),
+    };
+    let mut all_wait = true;
+    for_each_entry(|entry| {
+        // ORDER: Relaxed: published with the pointer that is looked at first.
+        if entry.task().is_null() || !entry.green.load(Ordering::Relaxed) {
+            return;
+        }
+        picture.threads += 1;
+        match entry.wait_record() {
+            Some(record) if !record.timed && is_internal(record.wait.reason) => {
+                let wait = (entry.address() as u64).wrapping_add(u64::from(record.epoch) << 48);
+                let mixed = (wait ^ wait >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                picture.sum = picture.sum.wrapping_add(mixed);
+                if record.wait.reason == WaitReason::Futex {
+                    picture.futexes.push(record.wait.object);
+                }
+            }
+            _ => all_wait = false,
+        }
+    });
+    (all_wait && picture.threads > 0).then_some(picture)
+}
+
+/// Whether only a thread of the process can end such a wait.
+fn is_internal(reason: WaitReason) -> bool {
+    !matches!(
+        reason,
+        WaitReason::Sleep
+            | WaitReason::Read
+            | WaitReason::Write
+            | WaitReason::Poll
+            | WaitReason::Child
+    )
 }
 
 /// Milliseconds of the cheap clock; see "Time" in the module.

@@ -103,6 +103,8 @@ pub(crate) unsafe fn suspend(carrier: &Carrier, processor: *const Proc, action: 
     let me = carrier.current.get();
     carrier.previous.set(me);
     carrier.action.set(action);
+    // SAFETY: the running thread's record is alive.
+    unsafe { (*me).note_switch_away() };
     // SAFETY: inside the runtime with `processor` held or null.
     let to = unsafe { next_context(carrier, processor) };
     // SAFETY: `from` belongs to the running thread; `to` is the context of a thread that was taken out of a
@@ -207,7 +209,7 @@ unsafe fn dispatch(carrier: &Carrier, p: &Proc, task: *mut Task) {
     // SAFETY: the caller took the task out of a queue.
     unsafe {
         (*task).park.dispatch();
-        (*task).count_switch();
+        (*task).note_dispatch();
     }
     carrier.current.set(task);
     p.advance_tick();

@@ -23,7 +23,7 @@ use std::marker::PhantomData;
 use std::mem::{self, MaybeUninit};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use brigade_context::{self as context, SizeClass, run_destructors};
 use brigade_event::WaitReason;
 
 use crate::current::{self, park, unpark};
+use crate::edges::{self, Target};
 use crate::prim::{
     AtomicBool, AtomicU8, AtomicUsize, NEVER, Ordering, fence, fence_light, kernel_thread,
 };
@@ -38,7 +39,7 @@ use crate::processor::CREDIT_BATCH;
 use crate::roster::{self, Wait};
 use crate::sched;
 use crate::shared::{Model, Shared};
-use crate::task::{Task, TaskParts, TaskRef, TaskVtable, fatal, next_ids};
+use crate::task::{ScopeSeat, Task, TaskParts, TaskRef, TaskVtable, fatal, next_ids};
 use crate::thread::Thread;
 
 /// What a thread ends with: its value, or the payload of its panic.
@@ -75,9 +76,16 @@ impl ScopeCount {
             Location::caller(),
         );
         // ORDER: Acquire: pairs with the Release in `leave`.
+        if self.running.load(Ordering::Acquire) != 0 {
+            self.owner.begin_wait(&wait, false);
+            // A scope cannot be left, so the answer does not matter.
+            let _ = edges::check(&self.owner, &wait, Target::Scope(wait.object));
+        }
+        // ORDER: Acquire: as above.
         while self.running.load(Ordering::Acquire) != 0 {
             park(&self.owner, &wait, NEVER);
         }
+        self.owner.end_wait();
         // ORDER: Relaxed: written before the Release in `leave`, or by this thread.
         self.panicked.load(Ordering::Relaxed)
     }
@@ -123,6 +131,7 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         dealloc: Self::dealloc,
         take: Self::take,
         abandon: Self::abandon,
+        scope: Self::scope,
     };
 
     /// On the new green thread: everything up to the wake-up of the joiner.
@@ -194,6 +203,19 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         }
     }
 
+    /// The scope, as long as it counts the thread.
+    unsafe fn scope(task: *const Task) -> Option<ScopeSeat> {
+        let cell = task.cast::<Self>();
+        // SAFETY: the vtable belongs to this type, and the caller keeps the record alive; the scope is never written
+        // after the start.
+        let (scope, flags) = unsafe { ((*cell).scope.as_ref()?, &(*cell).flags) };
+        // ORDER: Relaxed: asked by the thread itself, or while it is stopped.
+        (flags.load(Ordering::Relaxed) & FINISHED == 0).then(|| ScopeSeat {
+            owner: NonNull::from(&*scope.owner),
+            object: Arc::as_ptr(scope).addr(),
+        })
+    }
+
     /// Undoes [`allocate`] for a thread that cannot be started: drops the closure and the thread's own reference.
     fn cancel(join: Join<T>) {
         let task = join.thread.0.as_ptr();
@@ -246,7 +268,12 @@ impl<T> Join<T> {
     /// The payload of the thread's panic.
     #[track_caller]
     pub fn join(self) -> ThreadResult<T> {
-        wait_done(&self.thread.0, Location::caller());
+        self.join_at(Location::caller())
+    }
+
+    /// As [`Join::join`], called at `site`.
+    pub(crate) fn join_at(self, site: &'static Location<'static>) -> ThreadResult<T> {
+        wait_done(&self.thread.0, site);
         let mut this = mem::ManuallyDrop::new(self);
         if let Some(kernel) = this.kernel.take() {
             // The closure catches panics; what is left to wait for are the thread's destructors.
@@ -275,12 +302,25 @@ fn wait_done(task: &TaskRef, site: &'static Location<'static>) {
     if !task.is_done() {
         current::with(|me| {
             let wait = Wait::new(WaitReason::Join, task.entry().address(), site);
+            me.begin_wait(&wait, false);
             if task.set_joiner(me) {
+                refuse_circle(me, &wait, task);
                 while !task.is_done() {
                     park(me, &wait, NEVER);
                 }
             }
+            me.end_wait();
         });
+    }
+}
+
+/// Panics instead of a join that would never end, if that is what the program wants.
+fn refuse_circle(me: &Task, wait: &Wait, task: &TaskRef) {
+    if let Some(text) = edges::check(me, wait, Target::Thread(task))
+        && task.unset_joiner(me)
+    {
+        me.end_wait();
+        panic!("{text}");
     }
 }
 

@@ -44,6 +44,17 @@ pub(crate) struct TaskVtable {
     pub(crate) take: unsafe fn(*mut Task, *mut ()),
     /// The handle was dropped: nobody will take the result.
     pub(crate) abandon: unsafe fn(*mut Task),
+    /// The scope that waits for the thread.
+    pub(crate) scope: unsafe fn(*const Task) -> Option<ScopeSeat>,
+}
+
+/// A scope that waits for a thread.
+#[derive(Clone, Copy)]
+pub(crate) struct ScopeSeat {
+    /// The thread that opened it.
+    pub(crate) owner: NonNull<Task>,
+    /// What the owner waits for.
+    pub(crate) object: usize,
 }
 
 /// The record of a thread; see the module.
@@ -66,7 +77,7 @@ pub(crate) struct Task {
     entry: AtomicPtr<Entry>,
     /// When the thread was made, in milliseconds of the cheap clock.
     pub(crate) born_ms: u64,
-    /// Times it was switched to; written by its carrier.
+    /// Times it was switched to, doubled, and [`RUNNING`]; written by its carrier.
     switches: AtomicU32,
     kind: AtomicU8,
     /// The token of `thread::park`.
@@ -79,6 +90,8 @@ pub(crate) struct Task {
 
 const GREEN: u8 = 0;
 const KERNEL: u8 = 1;
+/// In `switches`: a carrier runs the thread.
+const RUNNING: u32 = 1;
 
 /// The value of `joiner` after the thread's end: a pointer that is no record.
 const DONE: *mut Task = ptr::without_provenance_mut(1);
@@ -189,7 +202,7 @@ impl Task {
         // ORDER: Relaxed: as in `entry`.
         self.entry
             .store(ptr::from_ref(entry).cast_mut(), Ordering::Relaxed);
-        entry.bind(ptr::from_ref(self).cast_mut().cast());
+        entry.bind(ptr::from_ref(self).cast_mut().cast(), self.is_green());
     }
 
     /// By the thread itself: it is going to wait.
@@ -206,18 +219,33 @@ impl Task {
 
     /// By the carrier that switches to the thread.
     #[inline(always)]
-    pub(crate) fn count_switch(&self) {
+    pub(crate) fn note_dispatch(&self) {
         // ORDER: Relaxed: one writer at a time, and a statistic.
         let switches = self.switches.load(Ordering::Relaxed);
         // ORDER: Relaxed: as above.
         self.switches
-            .store(switches.wrapping_add(1), Ordering::Relaxed);
+            .store(switches.wrapping_add(2) | RUNNING, Ordering::Relaxed);
     }
 
-    /// Times the thread was switched to.
+    /// By the thread itself, when it switches away.
+    #[inline(always)]
+    pub(crate) fn note_switch_away(&self) {
+        // ORDER: Relaxed: as in `note_dispatch`.
+        let switches = self.switches.load(Ordering::Relaxed);
+        // ORDER: Relaxed: as above.
+        self.switches.store(switches & !RUNNING, Ordering::Relaxed);
+    }
+
+    /// Times the thread was switched to, modulo 2^31.
     pub(crate) fn switches(&self) -> u32 {
         // ORDER: Relaxed: a statistic.
-        self.switches.load(Ordering::Relaxed)
+        self.switches.load(Ordering::Relaxed) >> 1
+    }
+
+    /// Whether a carrier runs the thread.
+    pub(crate) fn is_running(&self) -> bool {
+        // ORDER: Relaxed: a guess.
+        self.switches.load(Ordering::Relaxed) & RUNNING != 0
     }
 
     /// Leaves a token for `thread::park`. True: there was none.
@@ -251,6 +279,32 @@ impl Task {
             Ordering::Acquire,
         );
         before.is_ok()
+    }
+
+    /// By the waiter that was set: it waits no longer. False: the thread has ended meanwhile, or is about to say so.
+    pub(crate) fn unset_joiner(&self, waiter: &Task) -> bool {
+        let waiter = ptr::from_ref(waiter).cast_mut();
+        // ORDER: Acquire: as `is_done`, on failure; on success nothing is read.
+        self.joiner
+            .compare_exchange(
+                waiter,
+                ptr::null_mut(),
+                Ordering::Acquire,
+                Ordering::Acquire,
+            )
+            .is_ok()
+    }
+
+    /// The thread that waits for the end of this one; it does not go away before that.
+    pub(crate) fn joiner(&self) -> Option<NonNull<Task>> {
+        // ORDER: Acquire: pairs with `set_joiner`.
+        NonNull::new(self.joiner.load(Ordering::Acquire)).filter(|joiner| joiner.as_ptr() != DONE)
+    }
+
+    /// The scope that waits for the thread, if any.
+    pub(crate) fn scope(&self) -> Option<ScopeSeat> {
+        // SAFETY: the vtable belongs to the record's type.
+        unsafe { (self.vtable.scope)(self) }
     }
 
     /// By the thread itself, when all of its code has run. Null: nobody waits and the thread is done. Else the

@@ -30,6 +30,7 @@
 //! once if the call is wrapped in [`blocking`].
 
 pub mod alloc;
+pub mod diag;
 #[doc(hidden)]
 pub mod doctor;
 pub mod hooks;
@@ -43,12 +44,14 @@ mod compile_fail;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
-/// The example of the guide.
+/// The examples of the guides.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/blocking.md")]
-struct Guide;
+#[doc = include_str!("../../../docs/deadlocks.md")]
+struct Guides;
 
 pub use brigade_macros::main;
+pub use brigade_sync::select;
 
 /// Runs `f` as a green thread of the default runtime and returns what it returns.
 ///

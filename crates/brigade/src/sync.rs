@@ -1,6 +1,9 @@
 //! Locks and channels with std's names, for green threads and kernel threads in any mix.
 
+pub use brigade_sync::channel;
 pub use brigade_sync::order;
 pub use brigade_sync::{
-    LockResult, MappedMutexGuard, Mutex, MutexGuard, PoisonError, TryLockError, TryLockResult,
+    Barrier, BarrierWaitResult, CachePadded, Event, LazyLock, LockResult, MappedMutexGuard, Mutex,
+    MutexGuard, Once, OnceLock, OnceState, OwnedSemaphorePermit, PoisonError, Semaphore,
+    SemaphorePermit, TryLockError, TryLockResult, WaitGroup,
 };

@@ -73,6 +73,8 @@ struct Waiter<S> {
     state: AtomicU32,
     /// What the waker says. Written before the state leaves `WAITING`.
     token: Cell<usize>,
+    /// Which wait in this bucket it is; set under the lock.
+    number: Cell<u64>,
     /// Neighbours in the list; only under the lock.
     previous: Cell<*const Waiter<S>>,
     next: Cell<*const Waiter<S>>,
@@ -141,6 +143,7 @@ impl<S> Waiter<S> {
             ticket,
             state: AtomicU32::new(WAITING),
             token: Cell::new(0),
+            number: Cell::new(0),
             previous: Cell::new(ptr::null()),
             next: Cell::new(ptr::null()),
         }
@@ -164,6 +167,8 @@ pub(crate) struct Queue<S> {
     tail: *const Waiter<S>,
     /// When somebody is to be served in turn.
     turn_at_ns: u64,
+    /// Waits so far.
+    waits: u64,
 }
 
 // SAFETY: the nodes are used only under the lock that the queue is behind; invariant 2 keeps them alive.
@@ -175,6 +180,7 @@ impl<S> Queue<S> {
             head: ptr::null(),
             tail: ptr::null(),
             turn_at_ns: 0,
+            waits: 0,
         }
     }
 
@@ -317,6 +323,8 @@ impl<S: Sleep> Bucket<S> {
     unsafe fn enqueue(&self, waiter: &Waiter<S>, is_due: impl FnOnce() -> bool) -> bool {
         let mut queue = self.queue.lock();
         let enters = is_due();
+        queue.waits += 1;
+        waiter.number.set(queue.waits);
         if enters && waiter.ticket.front {
             queue.push_front(waiter);
         } else if enters {
@@ -373,14 +381,14 @@ impl<S: Sleep> Bucket<S> {
     }
 
     /// Calls `f` with each waiter for `address`, oldest first, under the lock: `f` must not do more than note it.
-    pub(crate) fn for_each(&self, address: usize, mut f: impl FnMut(&Ticket<S>)) {
+    pub(crate) fn for_each(&self, address: usize, mut f: impl FnMut(&Ticket<S>, u64)) {
         let queue = self.queue.lock();
         let mut at = queue.head;
         // SAFETY: a node in the list is alive (invariant 2).
         while let Some(waiter) = unsafe { at.as_ref() } {
             at = waiter.next.get();
             if waiter.ticket.address == address {
-                f(&waiter.ticket);
+                f(&waiter.ticket, waiter.number.get());
             }
         }
     }

@@ -11,7 +11,9 @@ mod table;
 
 pub use bucket::{Choice, Found, Parked};
 #[cfg(not(loom))]
-pub use table::{Request, for_each_waiter, park, unpark_all, unpark_each, unpark_one};
+pub(crate) use table::{LotWaiter, for_each_waiter};
+#[cfg(not(loom))]
+pub use table::{Request, park, unpark_all, unpark_each, unpark_one};
 
 #[cfg(all(loom, test))]
 pub(crate) use bucket::{Bucket, Queue, Sleep, Ticket};

@@ -5,13 +5,16 @@
 //! 1. In the child of a fork nobody waits and nobody holds a lock of the table: the handler makes every bucket as
 //!    new. It is registered before the first waiter enters, hence before any bucket's lock is taken.
 
+use core::ptr::NonNull;
+
 use brigade_context::on_fork_once;
 use brigade_event::Mode;
 
 use super::bucket::{Bucket, Choice, Found, Parked, Queue, Sleep, Ticket};
 use crate::green::{Current, Runnable, Runnables, Sleeper};
 use crate::prim::{AtomicBool, Lock, NEVER, Ordering, now_ns};
-use crate::roster::{Entry, Wait};
+use crate::roster::Wait;
+use crate::task::Task;
 
 /// Few threads wait for locks at a time, and a fork pays for the size.
 const BUCKETS: usize = 1 << 12;
@@ -128,13 +131,29 @@ pub fn unpark_all(address: usize, answer: impl FnOnce(&mut Found<'_>) -> usize) 
     unpark_each(address, |_| Choice::Take, answer)
 }
 
-/// Calls `f` with the entry of each thread that waits for `address`, how it wants to hold it, and whether its wait has a
-/// deadline. Runs under a lock of the table: `f` must be short, and neither wait, wake nor allocate.
-pub fn for_each_waiter(address: usize, mut f: impl FnMut(&'static Entry, Mode, bool)) {
-    bucket(address).for_each(address, |ticket| {
-        // SAFETY: a thread in the list is alive while the lock is held.
-        let entry = unsafe { ticket.sleeper.entry() };
-        f(entry, ticket.mode, ticket.timed);
+/// A thread in the lot, as a search for deadlocks sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct LotWaiter {
+    /// Its record, which is alive as long as the lock of the table is held.
+    pub(crate) task: NonNull<Task>,
+    /// How it wants to hold what it waits for.
+    pub(crate) mode: Mode,
+    /// Whether its wait has a deadline.
+    pub(crate) timed: bool,
+    /// Which wait it is: the same number at two looks means that it has waited all the time in between.
+    pub(crate) number: u64,
+}
+
+/// Calls `f` with each thread that waits for `address`, oldest first. Runs under a lock of the table: `f` must be short,
+/// and neither wait, wake nor allocate.
+pub(crate) fn for_each_waiter(address: usize, mut f: impl FnMut(&LotWaiter)) {
+    bucket(address).for_each(address, |ticket, number| {
+        f(&LotWaiter {
+            task: ticket.sleeper.task(),
+            mode: ticket.mode,
+            timed: ticket.timed,
+            number,
+        });
     });
 }
 

@@ -104,7 +104,7 @@ impl Lock {
     #[track_caller]
     pub(crate) fn acquire(&self, site: &'static Location<'static>) {
         let me = park::me();
-        if order::is_on() && me.holds_any() {
+        if order::is_on() {
             order::before_lock(me, &self.tag, Mode::Exclusive, site);
         }
         if !self.raw.lock_now() {
@@ -151,6 +151,9 @@ impl Lock {
     /// Takes the lock if it is free.
     #[inline]
     fn try_acquire(&self, site: &'static Location<'static>) -> bool {
+        if order::is_on() {
+            order::before_try(&self.tag);
+        }
         let is_taken = self.raw.try_lock();
         if is_taken {
             self.taken(park::me(), site);
@@ -160,6 +163,9 @@ impl Lock {
 
     /// As [`Lock::acquire`], until the deadline. False: it has passed.
     fn acquire_until(&self, site: &'static Location<'static>, deadline_ns: u64) -> bool {
+        if order::is_on() {
+            order::before_try(&self.tag);
+        }
         let is_taken = self.raw.try_lock() || self.wait(site, deadline_ns).is_ok();
         if is_taken {
             self.taken(park::me(), site);

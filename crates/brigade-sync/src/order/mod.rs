@@ -75,7 +75,7 @@ pub struct OrderStats {
     pub edges: usize,
     /// Reports.
     pub reports: u64,
-    /// Takings that were not checked because there was no room for their class or edge.
+    /// Locks for whose class there was no room, and takings for whose edge there was none: they were not checked.
     pub unchecked: u64,
 }
 
@@ -108,7 +108,7 @@ pub fn stats() -> OrderStats {
     OrderStats {
         classes: ORDER.classes.count(),
         edges: ORDER.edge_count(),
-        // ORDER: Relaxed: counters.
+        // ORDER: Relaxed: a counter that publishes nothing.
         reports: REPORTS.load(Ordering::Relaxed),
         // ORDER: Relaxed: as above.
         unchecked: UNCHECKED.load(Ordering::Relaxed),
@@ -288,7 +288,8 @@ struct Busy;
 impl Busy {
     /// None if it is inside already.
     fn enter() -> Option<Busy> {
-        (!BUSY.replace(true)).then_some(Busy)
+        // Not `then_some`, which would make one all the same, and drop it.
+        (!BUSY.replace(true)).then(|| Busy)
     }
 }
 

@@ -3,11 +3,10 @@
 use brigade_event::Mode;
 use brigade_runtime::park::{Current, Wait, lot};
 
-pub(crate) use brigade_runtime::park::lot::{
-    Parked, are_woken_alive, unpark_one,
-};
+pub(crate) use brigade_runtime::park::RawLock as Lock;
+pub(crate) use brigade_runtime::park::lot::{Parked, are_woken_alive, unpark_one};
 pub(crate) use core::hint::spin_loop;
-pub(crate) use core::sync::atomic::{AtomicU32, Ordering};
+pub(crate) use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// How often a thread that finds a lock taken looks again before it waits.
 pub(crate) const SPINS: u32 = 6;

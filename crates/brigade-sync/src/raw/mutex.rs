@@ -159,12 +159,7 @@ impl RawMutex {
             && self
                 .state
                 // ORDER: Release: pairs with the Acquire of who takes the lock. Relaxed on failure: reads nothing.
-                .compare_exchange(
-                    state,
-                    state & !LOCKED,
-                    Ordering::Release,
-                    Ordering::Relaxed,
-                )
+                .compare_exchange(state, state & !LOCKED, Ordering::Release, Ordering::Relaxed)
                 .is_ok()
         {
             return;

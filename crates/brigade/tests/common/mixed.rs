@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use brigade::runtime::{Builder, Runtime};
+use brigade::runtime::{Builder, Model, Runtime};
+use brigade::thread::JoinHandle;
+use brigade_runtime::park::{WaitRecord, me};
 
 use super::Watch;
 
@@ -60,6 +62,33 @@ pub(crate) fn until_in_futex(tid: i64) {
     let path = format!("/proc/self/task/{tid}/syscall");
     let number = format!("{} ", libc::SYS_futex);
     while !std::fs::read_to_string(&path).is_ok_and(|call| call.starts_with(&number)) {
+        std::thread::yield_now();
+    }
+}
+
+/// Runs `test` with 1, 2 and 8 workers, and with the models of one kernel thread in all and of one for each thread.
+pub(crate) fn everywhere(test: impl Fn(&Runtime)) {
+    on_workers(&test);
+    super::on_model(Model::ManyToOne, &test);
+    super::on_model(Model::OneToOne, &test);
+}
+
+/// Runs `body` on a green thread, and returns when it waits inside: what it waits for, and the thread.
+pub(crate) fn waiting<T: Send + 'static>(
+    runtime: &Runtime,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> (WaitRecord, JoinHandle<T>) {
+    let (tell, told) = std::sync::mpsc::channel();
+    let handle = runtime.spawn(move || {
+        tell.send(me()).expect("the starter waits");
+        body()
+    });
+    let entry = told.recv().expect("the thread tells");
+    loop {
+        if let Some(record) = entry.wait_record() {
+            return (record, handle);
+        }
+        assert!(!handle.is_finished(), "the thread did not wait");
         std::thread::yield_now();
     }
 }

@@ -1,0 +1,16 @@
+//! The primitives under the model checker.
+
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// A value behind loom's mutex.
+pub(crate) struct Lock<T>(loom::sync::Mutex<T>);
+
+impl<T> Lock<T> {
+    pub(crate) fn new(value: T) -> Lock<T> {
+        Lock(loom::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+        self.0.lock().unwrap()
+    }
+}
