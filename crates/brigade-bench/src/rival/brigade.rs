@@ -1,11 +1,13 @@
-//! Brigade: green threads, and the locks of `brigade::sync`.
+//! Brigade: green threads, with the locks and channels of `brigade::sync`.
 
 use std::time::Duration;
 
 use brigade::runtime;
 use brigade::sync::Mutex;
+use brigade::sync::channel::{Receiver, Sender, bounded};
 use brigade::thread;
 
+use super::channels::{Channels, Receiving, Sending};
 use super::locks::Lock;
 use super::threads::Threads;
 
@@ -64,5 +66,35 @@ impl Lock for Mutex<u64> {
         let mut value = self.lock().expect("a workload panicked");
         *value += 1;
         *value
+    }
+}
+
+/// `brigade::sync::channel`.
+pub(super) struct OwnChannels;
+
+impl Channels for OwnChannels {
+    type Sender = Sender<u64>;
+    type Receiver = Receiver<u64>;
+    type SharedSender = Sender<u64>;
+    type SharedReceiver = Receiver<u64>;
+
+    fn rendezvous() -> (Self::Sender, Self::Receiver) {
+        bounded(0)
+    }
+
+    fn bounded(capacity: usize) -> (Self::SharedSender, Self::SharedReceiver) {
+        bounded(capacity)
+    }
+}
+
+impl Sending for Sender<u64> {
+    fn put(&self, value: u64) {
+        self.send(value).expect("somebody receives");
+    }
+}
+
+impl Receiving for Receiver<u64> {
+    fn take(&self) -> Option<u64> {
+        self.recv().ok()
     }
 }

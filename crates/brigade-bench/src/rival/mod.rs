@@ -18,7 +18,7 @@ use crate::line::Work;
 use crate::net;
 use crate::sample::Sample;
 
-use brigade::Brigade;
+use brigade::{Brigade, OwnChannels};
 use channels::{Channels, Std};
 use locks::Lock;
 
@@ -120,7 +120,7 @@ pub(crate) fn run(rival: Rival, work: &Work) -> Result<Sample, String> {
         return net::run(rival, work, load);
     }
     match rival {
-        Rival::Brigade => threads::run::<Brigade, ::brigade::sync::Mutex<u64>, Std>(work),
+        Rival::Brigade => threads::run::<Brigade, ::brigade::sync::Mutex<u64>, OwnChannels>(work),
         Rival::BrigadeStd => threads::run::<Brigade, Mutex<u64>, Std>(work),
         Rival::Kernel => on_kernel_threads::<Mutex<u64>, Std>(work),
         #[cfg(feature = "rivals")]
