@@ -6,5 +6,6 @@ mod green;
 mod members;
 mod once_word;
 mod permits;
+mod raw;
 mod signal;
 mod wait_queue;
