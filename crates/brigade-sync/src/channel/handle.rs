@@ -130,11 +130,12 @@ impl<T> Sender<T> {
     #[track_caller]
     #[inline]
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        self.send_until(message, 0, Location::caller())
-            .map_err(|(refused, message)| match refused {
+        self.send_until(message, 0, Location::caller()).map_err(
+            |(refused, message)| match refused {
                 Refused::NotReady => TrySendError::Full(message),
                 Refused::Disconnected => TrySendError::Disconnected(message),
-            })
+            },
+        )
     }
 
     /// As [`Sender::send`], for at most `timeout`.

@@ -236,7 +236,8 @@ impl<T> List<T> {
             }
             let slot = &block.slots[offset];
             // SAFETY: the slot is ours and has no message.
-            slot.message.with(|place| unsafe { (*place).write(message) });
+            slot.message
+                .with(|place| unsafe { (*place).write(message) });
             // ORDER: Release: publishes the message; the reader acquires in `await_written`.
             slot.state.fetch_or(WRITTEN, Ordering::Release);
             self.receivers.wake_one();
@@ -357,7 +358,9 @@ impl<T> List<T> {
         let slot = unsafe { &(*block).slots[offset] };
         slot.await_written();
         // SAFETY: the slot is ours and has a message.
-        let message = slot.message.with(|place| unsafe { (*place).assume_init_read() });
+        let message = slot
+            .message
+            .with(|place| unsafe { (*place).assume_init_read() });
         if offset + 1 == BLOCK_MESSAGES {
             // SAFETY: the last slot was read, just now.
             unsafe { Block::free(block, 0) };
@@ -376,11 +379,10 @@ impl<T> List<T> {
             match self.claim_to_recv() {
                 // SAFETY: just claimed.
                 Ok(claim) => return Ok(unsafe { self.read(claim) }),
-                Err(Refused::NotReady) if !is_past(deadline_ns) => self.receivers.wait(
-                    &wait,
-                    deadline_ns,
-                    || self.must_receivers_wait(),
-                ),
+                Err(Refused::NotReady) if !is_past(deadline_ns) => {
+                    self.receivers
+                        .wait(&wait, deadline_ns, || self.must_receivers_wait())
+                }
                 Err(refused) => return Err(refused),
             }
         }

@@ -42,7 +42,7 @@ mod counter;
 mod error;
 mod handle;
 mod list;
-mod prim;
+pub(crate) mod prim;
 mod select;
 mod timer;
 mod waiter;

@@ -138,7 +138,9 @@ impl<T> Zero<T> {
                     }
                     // SAFETY: just claimed, so the peer waits; under the lock.
                     let runnable = unsafe {
-                        (*peer).message.with(|theirs| mem::swap(&mut *theirs, &mut message));
+                        (*peer)
+                            .message
+                            .with(|theirs| mem::swap(&mut *theirs, &mut message));
                         (*peer).selection.finish(0)
                     };
                     drop(state);
@@ -181,13 +183,7 @@ impl<T> Zero<T> {
 
     /// Lets a select, which was claimed, have `message`, and waits until it has completed its operation.
     #[cold]
-    fn be_peer(
-        &self,
-        me: &Current,
-        select: &Waiter,
-        message: Option<T>,
-        wait: &Wait,
-    ) -> Option<T> {
+    fn be_peer(&self, me: &Current, select: &Waiter, message: Option<T>, wait: &Wait) -> Option<T> {
         let peer = Peer {
             selection: Selection::new_claimed(me.sleeper()),
             message: Place::new(message),
@@ -200,7 +196,10 @@ impl<T> Zero<T> {
         if let Some(runnable) = runnable {
             runnable.schedule();
         }
-        if !matches!(peer.selection.wait(me, wait, NEVER, || {}), Seen::Released(_)) {
+        if !matches!(
+            peer.selection.wait(me, wait, NEVER, || {}),
+            Seen::Released(_)
+        ) {
             drop(self.state.lock());
         }
         peer.message.into_inner()
@@ -263,7 +262,9 @@ impl<T> Zero<T> {
                 let state = self.state.lock();
                 // SAFETY: the caller's contract: the peer waits for this; under the lock.
                 let runnable = unsafe {
-                    (*peer).message.with(|theirs| mem::swap(&mut *theirs, &mut message));
+                    (*peer)
+                        .message
+                        .with(|theirs| mem::swap(&mut *theirs, &mut message));
                     (*peer).selection.finish(0)
                 };
                 drop(state);
