@@ -6,7 +6,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{model, spawn};
 use crate::channel::prim::{self, Lock, NEVER, Wait, with_current};
-use crate::channel::{bounded, unbounded};
+use crate::channel::{Receiver, Sender, bounded, unbounded};
 
 /// The fault: a sender looks for waiting receivers before others see that it has sent.
 fn without_total_order(run: fn()) {
@@ -14,11 +14,18 @@ fn without_total_order(run: fn()) {
     model(2, run);
 }
 
+/// Never freed: a planted fault unwinds in the middle of a run.
+fn leak<T>(
+    (sender, receiver): (Sender<T>, Receiver<T>),
+) -> (&'static Sender<T>, &'static Receiver<T>) {
+    (Box::leak(Box::new(sender)), Box::leak(Box::new(receiver)))
+}
+
 #[test]
 #[should_panic]
 fn the_checker_finds_a_ring_whose_sides_miss_each_other() {
     without_total_order(|| {
-        let (sender, receiver) = bounded(1);
+        let (sender, receiver) = leak(bounded(1));
         let receives = spawn(move || receiver.recv().is_ok());
         assert!(sender.send(()).is_ok());
         assert!(receives.join().unwrap());
@@ -29,7 +36,7 @@ fn the_checker_finds_a_ring_whose_sides_miss_each_other() {
 #[should_panic]
 fn the_checker_finds_a_list_whose_sides_miss_each_other() {
     without_total_order(|| {
-        let (sender, receiver) = unbounded();
+        let (sender, receiver) = leak(unbounded());
         let receives = spawn(move || receiver.recv().is_ok());
         assert!(sender.send(()).is_ok());
         assert!(receives.join().unwrap());
