@@ -79,12 +79,19 @@ fn our_step(ends: &mut Ours, step: &Step) -> String {
     }
     let now = std::time::Instant::now();
     match *step {
-        Step::Send(n, message) => format!("{:?}", ends.sender(n).map(|s| s.try_send(message))),
+        Step::Send(n, message) => {
+            let sent = ends.sender(n).map(|s| {
+                s.try_send(message)
+                    .map_err(|e| (e.is_full(), e.is_disconnected(), e.into_inner()))
+            });
+            format!("{sent:?}")
+        }
         Step::SendInNoTime(n, message) => {
-            format!(
-                "{:?}",
-                ends.sender(n).map(|s| s.send_deadline(message, now))
-            )
+            let sent = ends.sender(n).map(|s| {
+                s.send_deadline(message, now)
+                    .map_err(|e| (e.is_timeout(), e.is_disconnected(), e.into_inner()))
+            });
+            format!("{sent:?}")
         }
         Step::Recv(n) => format!("{:?}", ends.receiver(n).map(|r| r.try_recv())),
         Step::RecvInNoTime(n) => format!("{:?}", ends.receiver(n).map(|r| r.recv_deadline(now))),
@@ -102,7 +109,7 @@ fn our_step(ends: &mut Ours, step: &Step) -> String {
             });
             let sent = ends.sender(s).map(|s| {
                 brigade::select! {
-                    send(s, message) -> sent => format!("{sent:?}"),
+                    send(s, message) -> sent => format!("{:?}", sent.map_err(|e| e.into_inner())),
                     default => "nothing".to_owned(),
                 }
             });
@@ -118,12 +125,19 @@ fn their_step(ends: &mut Theirs, step: &Step) -> String {
     }
     let now = std::time::Instant::now();
     match *step {
-        Step::Send(n, message) => format!("{:?}", ends.sender(n).map(|s| s.try_send(message))),
+        Step::Send(n, message) => {
+            let sent = ends.sender(n).map(|s| {
+                s.try_send(message)
+                    .map_err(|e| (e.is_full(), e.is_disconnected(), e.into_inner()))
+            });
+            format!("{sent:?}")
+        }
         Step::SendInNoTime(n, message) => {
-            format!(
-                "{:?}",
-                ends.sender(n).map(|s| s.send_deadline(message, now))
-            )
+            let sent = ends.sender(n).map(|s| {
+                s.send_deadline(message, now)
+                    .map_err(|e| (e.is_timeout(), e.is_disconnected(), e.into_inner()))
+            });
+            format!("{sent:?}")
         }
         Step::Recv(n) => format!("{:?}", ends.receiver(n).map(|r| r.try_recv())),
         Step::RecvInNoTime(n) => format!("{:?}", ends.receiver(n).map(|r| r.recv_deadline(now))),
@@ -140,7 +154,7 @@ fn their_step(ends: &mut Theirs, step: &Step) -> String {
             });
             let sent = ends.sender(s).map(|s| {
                 crossbeam_channel::select! {
-                    send(s, message) -> sent => format!("{sent:?}"),
+                    send(s, message) -> sent => format!("{:?}", sent.map_err(|e| e.into_inner())),
                     default => "nothing".to_owned(),
                 }
             });
@@ -170,7 +184,7 @@ fn their_view(ends: &Theirs) -> (View, View) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 2000,
+        cases: 500,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -185,10 +199,13 @@ proptest! {
         let mut ours = Ends { senders: vec![our_sender], receivers: vec![our_receiver] };
         let mut theirs = Ends { senders: vec![sender], receivers: vec![receiver] };
         for (at, step) in steps.iter().enumerate() {
-            // Their `Debug` quotes some of the names.
-            let expected = their_step(&mut theirs, step).replace('"', "");
-            let answer = our_step(&mut ours, step).replace('"', "");
+            let (answer, expected) = (our_step(&mut ours, step), their_step(&mut theirs, step));
             prop_assert_eq!(answer, expected, "step {} {:?}", at, step);
+            if ours.receivers.is_empty() {
+                // The messages are dropped; theirs still counts those of a ring, ours does not.
+                prop_assert!(ours.senders.iter().all(|sender| sender.is_empty()));
+                continue;
+            }
             prop_assert_eq!(our_view(&ours), their_view(&theirs), "after step {} {:?}", at, step);
         }
     }
