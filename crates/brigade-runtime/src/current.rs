@@ -12,6 +12,7 @@ use brigade_context::{SizeClass, on_fork_once};
 use brigade_event::ThreadLabel;
 
 use crate::carrier::{Action, Carrier};
+use crate::launch;
 use crate::prim::{AtomicBool, NEVER, Ordering, futex_wait, futex_wake, kernel_thread, now_ns};
 use crate::roster::{self, Entry, Wait};
 use crate::sched::{self, Proc};
@@ -93,10 +94,20 @@ pub(crate) fn register_fork_handlers() {
         return;
     }
     // SAFETY: the first of the three comes before the others.
-    let parent = || unsafe { roster::unlock_after_fork() };
-    // SAFETY: as above.
-    let child = || unsafe { roster::unlock_in_child(ME.get()) };
-    on_fork_once(&DONE, roster::lock_for_fork, parent, child);
+    let parent = || unsafe {
+        roster::unlock_after_fork();
+        launch::unlock_after_fork(false);
+    };
+    // SAFETY: the locks were taken before the fork; the child has one thread, and its entry is named.
+    let child = || unsafe {
+        roster::unlock_in_child(ME.get());
+        launch::unlock_after_fork(true);
+    };
+    let before = || {
+        launch::lock_for_fork();
+        roster::lock_for_fork();
+    };
+    on_fork_once(&DONE, before, parent, child);
 }
 
 static FOREIGN_VTABLE: TaskVtable = TaskVtable {

@@ -210,14 +210,24 @@ fn is_part_of_circles(record: &WaitRecord) -> bool {
             | WaitReason::RwLockRead
             | WaitReason::RwLockWrite
             | WaitReason::Once
+            | WaitReason::OnceWait
             | WaitReason::Join
             | WaitReason::Scope
     );
     has_owners && !record.timed
 }
 
+/// Reports a deadlock that was found otherwise, as if a search had found it. Returns what the program wants.
+pub fn report_deadlock(report: &DeadlockReport) -> DeadlockResponse {
+    let response = respond(report);
+    if response == DeadlockResponse::Abort {
+        std::process::abort();
+    }
+    response
+}
+
 /// Calls the handler.
-pub(crate) fn respond(report: &DeadlockReport) -> DeadlockResponse {
+fn respond(report: &DeadlockReport) -> DeadlockResponse {
     // ORDER: Acquire: pairs with `set_deadlock_handler`.
     let handler = HANDLER.load(Ordering::Acquire);
     if handler.is_null() {
@@ -297,7 +307,7 @@ impl Search {
             // SAFETY: the caller's contract; or it waits for the end of such a thread (module, 3).
             let task = unsafe { node.task.as_ref() };
             if let Some(joiner) = task.joiner() {
-                // SAFETY: as above.
+                // SAFETY: who joins a thread stays until that has ended.
                 self.push(unsafe { joiner.as_ref() }, at as u16, Via::Join, target);
             }
             if let Some(scope) = task.scope() {
@@ -323,9 +333,8 @@ impl Search {
                 has_writer |= waiter.mode == Mode::Exclusive && !waiter.timed;
             });
             for_each_waiter(held.address, |waiter| {
-                let conflicts = held.mode == Mode::Exclusive
-                    || waiter.mode == Mode::Exclusive
-                    || has_writer;
+                let conflicts =
+                    held.mode == Mode::Exclusive || waiter.mode == Mode::Exclusive || has_writer;
                 if !waiter.timed && conflicts {
                     self.push_lot_waiter(waiter, held.address, number, target);
                 }
@@ -348,7 +357,7 @@ impl Search {
         if leads_on || task.scope().is_some() || is_owner(task, via, target) {
             let first = self.len;
             self.push(task, parent, via, target);
-            // SAFETY: as above.
+            // SAFETY: the thread is in the lot, under the lot's lock, and cannot end before it has left.
             unsafe { self.push_waiters_for_end(first, target) };
         }
     }
@@ -367,7 +376,7 @@ impl Search {
         })
     }
 
-    /// Has another thread of the same circle reported it? Remembers it.
+    /// Has another thread of the same circle reported it? Remembers it. After the second look.
     fn was_reported(&mut self, last: usize) -> bool {
         let sum = self.path(last).fold(1_u64, |sum, node| {
             let number = match node.via {
@@ -375,7 +384,8 @@ impl Search {
                 Via::Lock(_, number, _) => number,
                 Via::Join | Via::Scope => 0,
             };
-            let wait = (node.entry.address() as u64).wrapping_add(number << 32);
+            // Two threads join each other once at most, so that their numbers tell those circles apart.
+            let wait = mix(task_of(node).id.get()).wrapping_add(number);
             sum.wrapping_add(mix(wait))
         });
         let known = self.recent.contains(&sum);
@@ -507,7 +517,7 @@ fn describe(
     }
     let mut thread = DeadlockedThread::new(label(task), wait);
     thread.green = task.is_green();
-    thread.spawned_at = Some(task.site());
+    thread.spawned_at = task.is_green().then_some(task.site());
     node.entry.for_each_held(|held| {
         let lock = describe_lock(held.address, known);
         thread

@@ -12,7 +12,7 @@ use brigade_context::CarrierBase;
 use brigade_context::prim::sys;
 
 use crate::carrier::Carrier;
-use crate::prim::Ordering;
+use crate::prim::{Lock, Ordering};
 use crate::processor::Processor;
 use crate::shared::{CarrierPtr, Shared};
 
@@ -87,6 +87,7 @@ pub(crate) unsafe fn enter_carrier(argument: *mut c_void) -> *const Carrier {
     let shared = unsafe { &*record.home.cast::<Shared>() };
     // ORDER: Relaxed: read by the monitor as a number.
     record.tid.store(sys::gettid(), Ordering::Relaxed);
+    note_start(sys::gettid());
     be_prompt();
     record.blocked_signals.set(sys::blocked_signals());
     // SAFETY: on the carrier's own kernel thread; `base` is the first field.
@@ -117,8 +118,46 @@ pub(crate) unsafe fn leave_carrier(carrier: *mut Carrier) {
     end_kernel_thread(home);
 }
 
+/// The kernel's numbers of all carriers and monitors of the process.
+static KERNEL_THREADS: Lock<Vec<u32>> = Lock::new(Vec::new());
+
+/// By a carrier or a monitor that starts.
+pub(crate) fn note_start(tid: u32) {
+    KERNEL_THREADS.lock().push(tid);
+}
+
+/// By a carrier or a monitor that ends.
+fn note_end(tid: u32) {
+    KERNEL_THREADS.lock().retain(|other| *other != tid);
+}
+
+/// The kernel's numbers of the threads that belong to runtimes: they run green threads, or wait for one to run.
+#[must_use]
+pub fn kernel_threads() -> Vec<u32> {
+    KERNEL_THREADS.lock().clone()
+}
+
+/// Before a fork.
+pub(crate) fn lock_for_fork() {
+    KERNEL_THREADS.acquire();
+}
+
+/// After a fork, in the parent and in the child; there no such thread exists.
+///
+/// # Safety
+///
+/// The caller has called [`lock_for_fork`].
+pub(crate) unsafe fn unlock_after_fork(in_child: bool) {
+    // SAFETY: the caller's contract.
+    unsafe { KERNEL_THREADS.release() };
+    if in_child {
+        KERNEL_THREADS.lock().clear();
+    }
+}
+
 /// The last thing a kernel thread of a runtime does.
 pub(crate) fn end_kernel_thread(home: *const Shared) {
+    note_end(sys::gettid());
     // SAFETY: this thread holds the reference that was counted when it was started. It lets go only after it
     // has said that it ends.
     unsafe {

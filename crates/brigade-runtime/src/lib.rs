@@ -10,7 +10,7 @@
 //! < current < green < lot < edges < owned < io < thread < spawn < snapshot < runtime`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
-#![cfg_attr(loom, allow(dead_code))]
+#![cfg_attr(loom, allow(dead_code, unreachable_pub))]
 
 mod prim;
 
@@ -98,8 +98,7 @@ pub mod park {
     /// Waiting for addresses.
     pub mod lot {
         pub use crate::lot::{
-            Choice, Found, Parked, Request, park, unpark_all, unpark_each,
-            unpark_one,
+            Choice, Found, Parked, Request, Turn, park, unpark_all, unpark_each, unpark_one,
         };
         pub use crate::owned::{are_woken_alive, park_owned};
     }
@@ -108,8 +107,12 @@ pub mod park {
 /// Who waits for whom.
 #[cfg(not(loom))]
 pub mod waits {
+    pub use crate::edges::report_deadlock;
     pub use crate::edges::{DeadlockHandler, abandoned, set_deadlock_handler};
-    pub use crate::snapshot::threads;
+    pub use crate::launch::kernel_threads;
+    pub use crate::monitor::{Stall, StallInspector, set_stall_inspector};
+    pub use crate::roster::{Picture, picture};
+    pub use crate::snapshot::{describe_stuck_lock, threads};
 }
 
 /// Waiting for descriptors, and what is known of each.

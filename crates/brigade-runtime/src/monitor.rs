@@ -36,8 +36,8 @@ use std::sync::Arc;
 use brigade_context::{self as context, prim::sys};
 
 use crate::carrier::Carrier;
-use crate::launch::{be_prompt, end_kernel_thread, spawn_kernel_thread};
-use crate::prim::{NEVER, Ordering, futex_wait, now_ns};
+use crate::launch::{be_prompt, end_kernel_thread, note_start, spawn_kernel_thread};
+use crate::prim::{AtomicPtr, NEVER, Ordering, futex_wait, now_ns};
 use crate::queue::List;
 use crate::reactor::Until;
 use crate::sched::{self, Proc};
@@ -57,6 +57,8 @@ const QUIET_AFTER_NS: u64 = 20_000_000;
 const IDLE_AFTER_NS: u64 = 5_000_000;
 /// Pooled stacks are given back when the runtime was idle for so long.
 const TRIM_AFTER_NS: u64 = 100_000_000;
+/// The looks for a stall get rarer up to this.
+const INSPECT_AFTER_MAX_NS: u64 = 60_000_000_000;
 
 /// What the monitor remembers of a processor.
 #[derive(Clone, Copy)]
@@ -83,6 +85,7 @@ extern "C" fn monitor_main(argument: *mut c_void) -> *mut c_void {
         // SAFETY: the thread holds the reference taken in `start`.
         let shared = unsafe { &*home };
         be_prompt();
+        note_start(sys::gettid());
         watch(shared);
         sched::queue_ready(shared, None, shared.reactor.close());
     }
@@ -99,22 +102,87 @@ fn watch(shared: &Shared) {
         };
         shared.processors.len()
     ];
-    let mut trimmed = false;
+    let mut rest = Rest::default();
     while !shared.is_stopped() {
         look(shared, &mut seen);
         if !is_quiet(shared, &seen) {
-            trimmed = false;
+            rest = Rest::default();
             nap(shared);
-        } else if trimmed || shared.processors.iter().any(Proc::is_running) {
+        } else if shared.processors.iter().any(Proc::is_running) {
             sleep_until_roused(shared, &seen, NEVER);
-        } else {
-            // Idle, but perhaps only for a moment: stacks are given back when it lasts.
-            trimmed = !sleep_until_roused(shared, &seen, now_ns() + TRIM_AFTER_NS);
-            if trimmed {
-                context::trim();
-            }
+        } else if !sleep_until_roused(shared, &seen, rest.until_ns()) {
+            rest.go_on();
         }
     }
+}
+
+/// What is done when nothing runs for some time: stacks are given back, and somebody looks whether anything will ever
+/// run again.
+struct Rest {
+    trimmed: bool,
+    /// How long to wait before the next look; none when there is nothing to look at until a thread has run.
+    inspect_after_ns: Option<u64>,
+}
+
+impl Default for Rest {
+    fn default() -> Rest {
+        Rest {
+            trimmed: false,
+            inspect_after_ns: Some(TRIM_AFTER_NS),
+        }
+    }
+}
+
+impl Rest {
+    fn until_ns(&self) -> u64 {
+        match self.inspect_after_ns {
+            Some(after_ns) => now_ns() + after_ns,
+            None => NEVER,
+        }
+    }
+
+    fn go_on(&mut self) {
+        if !self.trimmed {
+            self.trimmed = true;
+            context::trim();
+        }
+        let after_ns = self.inspect_after_ns.unwrap_or(TRIM_AFTER_NS);
+        self.inspect_after_ns = match inspect() {
+            Stall::No => None,
+            Stall::Perhaps => Some((2 * after_ns).min(INSPECT_AFTER_MAX_NS)),
+        };
+    }
+}
+
+/// What somebody who looks at an idle process has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stall {
+    /// It waits for something from outside, or its deadlock has been reported: no use in looking again before a thread
+    /// has run.
+    No,
+    /// All green threads wait for other threads, but a kernel thread may be about to wake one: look again later.
+    Perhaps,
+}
+
+/// Looks at an idle process.
+pub type StallInspector = fn() -> Stall;
+
+static INSPECTOR: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Sets what is called, on the monitor's kernel thread, when a runtime has been idle for some time.
+pub fn set_stall_inspector(inspector: StallInspector) {
+    // ORDER: Release: pairs with the Acquire in `inspect`.
+    INSPECTOR.store(inspector as *mut (), Ordering::Release);
+}
+
+fn inspect() -> Stall {
+    // ORDER: Acquire: pairs with `set_stall_inspector`.
+    let inspector = INSPECTOR.load(Ordering::Acquire);
+    if inspector.is_null() {
+        return Stall::No;
+    }
+    // SAFETY: only inspectors are stored.
+    unsafe { std::mem::transmute::<*mut (), StallInspector>(inspector)() }
 }
 
 /// Waits for the next look.

@@ -133,6 +133,8 @@ pub struct Entry {
     wait: AtomicU64,
     held: AtomicPtr<HeldBlock>,
     held_len: AtomicU32,
+    /// Whether the thread is a green one.
+    green: AtomicBool,
     /// Of the next free entry; only while this one is free.
     next_free: AtomicPtr<Entry>,
 }
@@ -189,6 +191,7 @@ impl Entry {
             wait: AtomicU64::new(0),
             held: AtomicPtr::new(ptr::null_mut()),
             held_len: AtomicU32::new(0),
+            green: AtomicBool::new(false),
             next_free: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -378,7 +381,7 @@ impl Entry {
             // SAFETY: blocks are never freed.
             block = unsafe { block.as_ref() }?.next.load(Ordering::Acquire); // ORDER: Acquire: as above.
         }
-        // SAFETY: as above.
+        // SAFETY: blocks are never freed.
         Some(unsafe { &block.as_ref()?.slots[index % BLOCK_SLOTS] })
     }
 
@@ -411,8 +414,10 @@ impl Entry {
 
     /// By who starts the thread: `task` is its record.
     #[inline(always)]
-    pub(crate) fn bind(&self, task: *mut ()) {
+    pub(crate) fn bind(&self, task: *mut (), green: bool) {
         if !self.is_nobody() {
+            // ORDER: Relaxed: published by the store below.
+            self.green.store(green, Ordering::Relaxed);
             // ORDER: Release: pairs with the Acquire in `task`.
             self.task.store(task, Ordering::Release);
         }
@@ -649,6 +654,60 @@ pub(crate) fn for_each_entry(mut f: impl FnMut(&'static Entry)) {
     // ORDER: Acquire: pairs with the Release in `take`.
     let used = USED.load(Ordering::Acquire);
     (0..used).filter_map(entry_at).for_each(&mut f);
+}
+
+/// What all green threads of the process wait for, at about one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// How many there are.
+    pub threads: usize,
+    /// A number that is another one after any of them has run.
+    pub sum: u64,
+    /// Addresses of the futexes among what they wait for.
+    pub futexes: Vec<usize>,
+}
+
+/// The picture, if there are green threads and each waits, without a deadline, for something that only a thread of this
+/// process can give.
+#[must_use]
+pub fn picture() -> Option<Picture> {
+    let mut picture = Picture {
+        threads: 0,
+        sum: 0,
+        futexes: Vec::new(),
+    };
+    let mut all_wait = true;
+    for_each_entry(|entry| {
+        // ORDER: Relaxed: published with the pointer that is looked at first.
+        if entry.task().is_null() || !entry.green.load(Ordering::Relaxed) {
+            return;
+        }
+        picture.threads += 1;
+        match entry.wait_record() {
+            Some(record) if !record.timed && is_internal(record.wait.reason) => {
+                let wait = (entry.address() as u64).wrapping_add(u64::from(record.epoch) << 48);
+                let mixed = (wait ^ wait >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                picture.sum = picture.sum.wrapping_add(mixed);
+                if record.wait.reason == WaitReason::Futex {
+                    picture.futexes.push(record.wait.object);
+                }
+            }
+            _ => all_wait = false,
+        }
+    });
+    (all_wait && picture.threads > 0).then_some(picture)
+}
+
+/// Whether only a thread of the process can end such a wait.
+fn is_internal(reason: WaitReason) -> bool {
+    !matches!(
+        reason,
+        WaitReason::Sleep
+            | WaitReason::Read
+            | WaitReason::Write
+            | WaitReason::Poll
+            | WaitReason::Child
+    )
 }
 
 /// Milliseconds of the cheap clock; see "Time" in the module.

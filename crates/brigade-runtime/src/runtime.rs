@@ -406,7 +406,8 @@ impl RuntimeHandle {
             Ok(join) => join,
             Err(error) => panic!("brigade: cannot run: {error}"),
         };
-        let result = panic::catch_unwind(AssertUnwindSafe(|| join.join()));
+        let site = panic::Location::caller();
+        let result = panic::catch_unwind(AssertUnwindSafe(|| join.join_at(site)));
         scope.wait();
         match result {
             Ok(Ok(value)) => value,

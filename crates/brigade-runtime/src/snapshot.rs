@@ -6,7 +6,7 @@
 use std::ptr::NonNull;
 
 use brigade_event::{
-    AwaitedObject, HeldLockReport, LockDescription, ThreadInfo, ThreadLabel, ThreadState,
+    AwaitedObject, HeldLockReport, LockDescription, LockTag, ThreadInfo, ThreadLabel, ThreadState,
     WaitReason, WaitReport,
 };
 
@@ -68,7 +68,8 @@ pub(crate) fn wait_report(record: &WaitRecord, now_ms: u64) -> WaitReport {
         WaitReason::Mutex
         | WaitReason::RwLockRead
         | WaitReason::RwLockWrite
-        | WaitReason::Once => AwaitedObject::Lock(LockDescription::unknown(number)),
+        | WaitReason::Once
+        | WaitReason::OnceWait => AwaitedObject::Lock(LockDescription::unknown(number)),
         WaitReason::Join => thread_at(number).map_or(AwaitedObject::Nothing, AwaitedObject::Thread),
         WaitReason::Scope | WaitReason::Sleep | WaitReason::Park => AwaitedObject::Nothing,
         _ if number == 0 => AwaitedObject::Nothing,
@@ -79,6 +80,17 @@ pub(crate) fn wait_report(record: &WaitRecord, now_ms: u64) -> WaitReport {
     wait.waited_ms = now_ms.saturating_sub(record.since_ms);
     wait.timed = record.timed;
     wait
+}
+
+/// A lock at the address of its tag.
+///
+/// # Safety
+///
+/// A thread must wait for it, and go on waiting while this runs.
+#[must_use]
+pub unsafe fn describe_stuck_lock(address: usize) -> LockDescription {
+    // SAFETY: who waits for a lock borrows it.
+    LockDescription::of(unsafe { &*std::ptr::with_exposed_provenance::<LockTag>(address) })
 }
 
 /// The thread whose entry is at this address, if it is still there.

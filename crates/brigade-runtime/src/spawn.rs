@@ -268,7 +268,12 @@ impl<T> Join<T> {
     /// The payload of the thread's panic.
     #[track_caller]
     pub fn join(self) -> ThreadResult<T> {
-        wait_done(&self.thread.0, Location::caller());
+        self.join_at(Location::caller())
+    }
+
+    /// As [`Join::join`], called at `site`.
+    pub(crate) fn join_at(self, site: &'static Location<'static>) -> ThreadResult<T> {
+        wait_done(&self.thread.0, site);
         let mut this = mem::ManuallyDrop::new(self);
         if let Some(kernel) = this.kernel.take() {
             // The closure catches panics; what is left to wait for are the thread's destructors.

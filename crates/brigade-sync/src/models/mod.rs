@@ -4,6 +4,9 @@
 
 mod channel;
 mod green;
+mod members;
 mod once_word;
 mod permits;
+mod raw;
+mod signal;
 mod wait_queue;

@@ -147,7 +147,8 @@ pub(crate) fn runtime_here() -> io::Result<brigade_runtime::RuntimeHandle> {
     brigade_runtime::current_or_default()
 }
 
-/// Before a runtime starts: complains, once, about hooks that are not live.
+/// Before a runtime starts, once: complains about hooks that are not live, and sees to it that somebody looks when
+/// everything waits.
 #[inline]
 pub(crate) fn check_once() {
     static CHECKED: AtomicBool = AtomicBool::new(false);
@@ -159,6 +160,7 @@ pub(crate) fn check_once() {
 
 #[cold]
 fn check_slow() {
+    brigade_diag::install();
     if let Some(text) = complaint(&status()) {
         // Nobody is there to hear of a standard error that is closed.
         let _ = writeln!(io::stderr(), "{text}");

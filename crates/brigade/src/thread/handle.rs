@@ -42,6 +42,7 @@ impl<T> JoinHandle<T> {
     /// let thread = brigade::thread::spawn(|| std::panic::panic_any("why"));
     /// assert_eq!(thread.join().unwrap_err().downcast_ref(), Some(&"why"));
     /// ```
+    #[track_caller]
     pub fn join(self) -> Result<T> {
         self.join.join()
     }

@@ -46,6 +46,7 @@ pub use std::thread::{AccessError, LocalKey, Result, panicking};
 /// parked.thread().unpark();
 /// parked.join().unwrap();
 /// ```
+#[track_caller]
 pub fn park() {
     brigade_runtime::park_for_token(clock::NEVER);
 }
@@ -55,6 +56,7 @@ pub fn park() {
 /// # Blocking
 ///
 /// Blocks the calling thread only.
+#[track_caller]
 pub fn park_timeout(dur: Duration) {
     brigade_runtime::park_for_token(clock::deadline_after(dur));
 }
@@ -64,6 +66,7 @@ pub fn park_timeout(dur: Duration) {
 /// # Blocking
 ///
 /// Blocks the calling thread only; a million sleeping green threads need no kernel thread.
+#[track_caller]
 pub fn sleep(dur: Duration) {
     if !dur.is_zero() {
         brigade_runtime::sleep_until(clock::deadline_after(dur));
@@ -75,6 +78,7 @@ pub fn sleep(dur: Duration) {
 /// # Blocking
 ///
 /// Blocks the calling thread only.
+#[track_caller]
 pub fn sleep_until(deadline: Instant) {
     brigade_runtime::sleep_until(clock::deadline_at(deadline));
 }

@@ -122,6 +122,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// # Errors
     ///
     /// The payload of the thread's panic.
+    #[track_caller]
     pub fn join(self) -> Result<T> {
         self.join.join()
     }
