@@ -64,7 +64,7 @@ pub(super) struct Array<T> {
 
 // SAFETY: messages go from one thread to another, and are never shared (invariant 1).
 unsafe impl<T: Send> Send for Array<T> {}
-// SAFETY: as above.
+// SAFETY: as for `Send`: a shared channel gives away messages, and never references to them.
 unsafe impl<T: Send> Sync for Array<T> {}
 
 /// A slot that belongs to the holder (invariant 1).
@@ -272,7 +272,7 @@ impl<T> Array<T> {
         loop {
             match self.claim_to_send() {
                 Ok(claim) => {
-                    // SAFETY: just claimed.
+                    // SAFETY: the claim to send is new, and used here only.
                     unsafe { self.write(claim, message) };
                     return Ok(());
                 }
@@ -290,7 +290,7 @@ impl<T> Array<T> {
     pub(super) fn recv(&self, wait: Wait, deadline_ns: u64) -> Result<T, Refused> {
         loop {
             match self.claim_to_recv() {
-                // SAFETY: just claimed.
+                // SAFETY: the claim to receive is new, and used here only.
                 Ok(claim) => return Ok(unsafe { self.read(claim) }),
                 Err(Refused::NotReady) if !is_past(deadline_ns) => {
                     self.receivers
@@ -453,7 +453,7 @@ impl<T> Array<T> {
     /// Drops the messages that can be claimed.
     fn discard(&self) {
         while let Ok(claim) = self.claim_to_recv() {
-            // SAFETY: just claimed.
+            // SAFETY: the claim to receive is new, and used here only.
             drop(unsafe { self.read(claim) });
         }
     }

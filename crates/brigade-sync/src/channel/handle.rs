@@ -69,11 +69,11 @@ pub(super) enum ReceiverKind<T> {
 
 // SAFETY: messages go from one thread to another, and are never shared; the counts are atomic.
 unsafe impl<T: Send> Send for Sender<T> {}
-// SAFETY: as above.
+// SAFETY: as for `Send`: a shared handle gives away messages, and never references to them.
 unsafe impl<T: Send> Sync for Sender<T> {}
-// SAFETY: as above.
+// SAFETY: as for the sender: messages go from one thread to another.
 unsafe impl<T: Send> Send for Receiver<T> {}
-// SAFETY: as above.
+// SAFETY: as for the sender: a shared handle gives away messages, and never references to them.
 unsafe impl<T: Send> Sync for Receiver<T> {}
 
 // A panic cannot leave a channel half changed: nothing foreign runs while it changes.

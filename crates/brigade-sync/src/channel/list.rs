@@ -147,7 +147,7 @@ pub(super) struct List<T> {
 
 // SAFETY: messages go from one thread to another, and are never shared (invariant 1).
 unsafe impl<T: Send> Send for List<T> {}
-// SAFETY: as above.
+// SAFETY: as for `Send`: a shared channel gives away messages, and never references to them.
 unsafe impl<T: Send> Sync for List<T> {}
 
 /// A slot whose message belongs to the holder.
@@ -377,7 +377,7 @@ impl<T> List<T> {
     pub(super) fn recv(&self, wait: Wait, deadline_ns: u64) -> Result<T, Refused> {
         loop {
             match self.claim_to_recv() {
-                // SAFETY: just claimed.
+                // SAFETY: the claim is one of this channel, and used here only.
                 Ok(claim) => return Ok(unsafe { self.read(claim) }),
                 Err(Refused::NotReady) if !is_past(deadline_ns) => {
                     self.receivers
@@ -420,7 +420,7 @@ impl<T> List<T> {
     /// Drops all messages.
     fn discard(&self) {
         while let Ok(claim) = self.claim_to_recv() {
-            // SAFETY: just claimed.
+            // SAFETY: the claim is one of this channel, and used here only.
             drop(unsafe { self.read(claim) });
         }
     }

@@ -175,3 +175,6 @@ pub fn never<T>() -> Receiver<T> {
         kind: ReceiverKind::Never,
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

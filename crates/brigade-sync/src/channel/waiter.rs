@@ -337,7 +337,7 @@ impl List {
         let mut at = self.head;
         // SAFETY: a waiter in the list is alive (invariant 2).
         while let Some(waiter) = unsafe { at.as_ref() } {
-            // SAFETY: as above.
+            // SAFETY: its thread takes the lock before it leaves, hence has not left.
             if waiter.selection.get() != own && unsafe { waiter.selection() }.is_waiting() {
                 return true;
             }

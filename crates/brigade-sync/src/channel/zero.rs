@@ -25,7 +25,7 @@
 
 use core::cell::Cell;
 use core::marker::PhantomData;
-use core::mem;
+use core::ptr;
 
 use super::array::Refused;
 use super::counter::Channel;
@@ -86,7 +86,7 @@ pub(super) struct Zero<T> {
 
 // SAFETY: messages go from one thread to another, and are never shared (invariant 1).
 unsafe impl<T: Send> Send for Zero<T> {}
-// SAFETY: as above.
+// SAFETY: as for `Send`: a shared channel gives away messages, and never references to them.
 unsafe impl<T: Send> Sync for Zero<T> {}
 
 /// Whom a select has chosen.
@@ -140,7 +140,7 @@ impl<T> Zero<T> {
                     let runnable = unsafe {
                         (*peer)
                             .message
-                            .with(|theirs| mem::swap(&mut *theirs, &mut message));
+                            .with(|theirs| ptr::swap(theirs, &mut message));
                         (*peer).selection.finish(0)
                     };
                     drop(state);
@@ -264,7 +264,7 @@ impl<T> Zero<T> {
                 let runnable = unsafe {
                     (*peer)
                         .message
-                        .with(|theirs| mem::swap(&mut *theirs, &mut message));
+                        .with(|theirs| ptr::swap(theirs, &mut message));
                     (*peer).selection.finish(0)
                 };
                 drop(state);
