@@ -378,10 +378,7 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     #[inline(always)]
-    fn read_if(
-        &self,
-        take: impl FnOnce(&Lock) -> bool,
-    ) -> TryLockResult<RwLockReadGuard<'_, T>> {
+    fn read_if(&self, take: impl FnOnce(&Lock) -> bool) -> TryLockResult<RwLockReadGuard<'_, T>> {
         if !take(&self.lock) {
             return Err(TryLockError::WouldBlock);
         }
@@ -390,10 +387,7 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     #[inline(always)]
-    fn write_if(
-        &self,
-        take: impl FnOnce(&Lock) -> bool,
-    ) -> TryLockResult<RwLockWriteGuard<'_, T>> {
+    fn write_if(&self, take: impl FnOnce(&Lock) -> bool) -> TryLockResult<RwLockWriteGuard<'_, T>> {
         if !take(&self.lock) {
             return Err(TryLockError::WouldBlock);
         }
