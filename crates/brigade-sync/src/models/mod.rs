@@ -5,4 +5,5 @@
 mod green;
 mod once_word;
 mod permits;
+mod raw;
 mod wait_queue;
