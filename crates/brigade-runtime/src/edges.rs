@@ -210,6 +210,7 @@ fn is_part_of_circles(record: &WaitRecord) -> bool {
             | WaitReason::RwLockRead
             | WaitReason::RwLockWrite
             | WaitReason::Once
+            | WaitReason::OnceWait
             | WaitReason::Join
             | WaitReason::Scope
     );
