@@ -216,7 +216,7 @@ fn deliver(report: &OrderReport) {
     let handler = HANDLER.lock().clone();
     match handler {
         Some(handler) => handler(report),
-        None => say(format_args!("{report}")),
+        None => say(format_args!("brigade: {report}")),
     }
 }
 
