@@ -25,7 +25,7 @@ use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Scale, unknown_
 use crate::sample::{Sample, Samples};
 use crate::together::Kind;
 use crate::units::{Unit, show};
-use crate::verdict::{Part, Premise, Tendency};
+use crate::verdict::{Part, Premise, decided};
 
 use heard::{First, Heard};
 use pair::{GLANCE, Outcome, PATIENCE, Run, Turn};
@@ -328,15 +328,6 @@ fn of_watched(samples: &Samples, arm: &str, scene: Scene) -> Part {
         ),
     };
     Part::new(decided(holds, reports.max + done.max), text)
-}
-
-/// A part of the claim that one number decides, if there is one.
-fn decided(holds: bool, number: f64) -> Tendency {
-    match (number.is_nan(), holds) {
-        (true, _) => Tendency::Unclear,
-        (false, true) => Tendency::Holds,
-        (false, false) => Tendency::Fails,
-    }
 }
 
 fn sample(outcome: Outcome) -> Sample {
