@@ -44,7 +44,7 @@ impl Threads {
     /// All threads that there are: green ones that have not ended, and kernel threads that have waited through Brigade.
     ///
     /// Nobody is stopped. Each thread is looked at by itself, so two of them may be seen at moments that do not fit
-    /// together, and threads that begin or end meanwhile may be missing.
+    /// together, and threads that begin or end meanwhile may be missing. One that has ended may be seen for a moment.
     ///
     /// # Blocking
     ///

@@ -10,7 +10,7 @@
 //! < current < green < lot < edges < owned < io < thread < spawn < snapshot < runtime`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
-#![cfg_attr(loom, allow(dead_code))]
+#![cfg_attr(loom, allow(dead_code, unreachable_pub))]
 
 mod prim;
 
@@ -98,7 +98,7 @@ pub mod park {
     /// Waiting for addresses.
     pub mod lot {
         pub use crate::lot::{
-            Choice, Found, Parked, Request, park, unpark_all, unpark_each, unpark_one,
+            Choice, Found, Parked, Request, Turn, park, unpark_all, unpark_each, unpark_one,
         };
         pub use crate::owned::{are_woken_alive, park_owned};
     }

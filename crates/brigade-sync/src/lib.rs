@@ -8,17 +8,20 @@
 
 pub mod channel;
 mod prim;
-#[cfg(not(loom))]
 mod raw;
 
+mod members;
 mod once_word;
 mod permits;
+mod signal;
 mod wait_queue;
 
 #[cfg(not(loom))]
 mod barrier;
 #[cfg(not(loom))]
 mod block;
+#[cfg(not(loom))]
+mod condvar;
 #[cfg(not(loom))]
 mod event;
 #[cfg(not(loom))]
@@ -34,6 +37,8 @@ pub mod order;
 #[cfg(not(loom))]
 mod poison;
 #[cfg(not(loom))]
+mod rwlock;
+#[cfg(not(loom))]
 mod semaphore;
 #[cfg(not(loom))]
 mod wait_group;
@@ -44,6 +49,8 @@ pub use barrier::{Barrier, BarrierWaitResult};
 #[cfg(not(loom))]
 pub use crossbeam_utils::CachePadded;
 #[cfg(not(loom))]
+pub use condvar::{Condvar, WaitTimeoutResult};
+#[cfg(not(loom))]
 pub use event::Event;
 #[cfg(not(loom))]
 pub use lazy_lock::LazyLock;
@@ -53,6 +60,8 @@ pub use mutex::{MappedMutexGuard, Mutex, MutexGuard};
 pub use once::{Once, OnceState};
 #[cfg(not(loom))]
 pub use once_lock::OnceLock;
+#[cfg(not(loom))]
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 #[cfg(not(loom))]
 pub use semaphore::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 #[cfg(not(loom))]

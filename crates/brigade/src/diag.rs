@@ -55,8 +55,9 @@ pub use brigade_sync::order::OrderStats;
 /// All threads that there are: green ones that have not ended, and kernel threads that have waited through Brigade.
 ///
 /// Nobody is stopped. Each thread is looked at by itself, so two of them may be seen at moments that do not fit
-/// together, and threads that begin or end meanwhile may be missing. A lock that is held or waited for is told by its
-/// address, because it may be gone when the snapshot is read; the text names the thread that holds it.
+/// together, and threads that begin or end meanwhile may be missing. One that has ended may be seen for a moment. A lock
+/// that is held or waited for is told by its address, because it may be gone when the snapshot is read; the text names
+/// the thread that holds it.
 ///
 /// # Blocking
 ///
@@ -84,7 +85,9 @@ pub use brigade_sync::order::OrderStats;
 /// }
 /// sleeper.thread().unpark();
 /// sleeper.join().unwrap();
-/// assert!(threads().iter().all(|thread| thread.thread.name.get() != Some("sleeper")));
+/// assert!(threads().iter().all(|thread| {
+///     thread.thread.name.get() != Some("sleeper") || thread.state == ThreadState::Terminated
+/// }));
 /// ```
 #[must_use]
 pub fn threads() -> Threads {

@@ -3,7 +3,8 @@
 pub use brigade_sync::channel;
 pub use brigade_sync::order;
 pub use brigade_sync::{
-    Barrier, BarrierWaitResult, CachePadded, Event, LazyLock, LockResult, MappedMutexGuard, Mutex,
-    MutexGuard, Once, OnceLock, OnceState, OwnedSemaphorePermit, PoisonError, Semaphore,
-    SemaphorePermit, TryLockError, TryLockResult, WaitGroup,
+    Barrier, BarrierWaitResult, CachePadded, Condvar, Event, LazyLock, LockResult,
+    MappedMutexGuard, Mutex, MutexGuard, Once, OnceLock, OnceState, OwnedSemaphorePermit,
+    PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit,
+    TryLockError, TryLockResult, WaitGroup, WaitTimeoutResult,
 };

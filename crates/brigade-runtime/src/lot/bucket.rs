@@ -104,6 +104,25 @@ pub enum Choice {
     Stop,
 }
 
+/// When somebody is to be served in turn.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    at_ns: &'a mut u64,
+}
+
+impl Turn<'_> {
+    /// Whether somebody is to be served in turn, because that has not happened for half a millisecond. The answer is
+    /// yes once, so ask only if somebody is served.
+    pub fn take(&mut self) -> bool {
+        let now = now_ns();
+        let is_due = now >= *self.at_ns;
+        if is_due {
+            *self.at_ns = now + TURN_NS;
+        }
+        is_due
+    }
+}
+
 /// What a waker has found, when it decides what to say.
 #[derive(Debug)]
 pub struct Found<'a> {
@@ -111,20 +130,8 @@ pub struct Found<'a> {
     pub taken: usize,
     /// Whether others wait for the address.
     pub left: bool,
-    turn_at_ns: &'a mut u64,
-}
-
-impl Found<'_> {
-    /// Whether somebody is to be served in turn, because that has not happened for half a millisecond; the answer is
-    /// yes once.
-    pub fn is_turn(&mut self) -> bool {
-        let now = now_ns();
-        let is_turn = now >= *self.turn_at_ns;
-        if is_turn {
-            *self.turn_at_ns = now + TURN_NS;
-        }
-        is_turn
-    }
+    /// Whose turn it is.
+    pub turn: Turn<'a>,
 }
 
 /// What a waiter finds when it looks.
@@ -223,7 +230,7 @@ impl<S> Queue<S> {
     fn pick(
         &mut self,
         address: usize,
-        mut choose: impl FnMut(Mode) -> Choice,
+        mut choose: impl FnMut(Mode, &mut Turn<'_>) -> Choice,
     ) -> (*const Waiter<S>, usize, bool) {
         let (mut first, mut last): (*const Waiter<S>, *const Waiter<S>) =
             (ptr::null(), ptr::null());
@@ -235,7 +242,10 @@ impl<S> Queue<S> {
             if waiter.ticket.address != address {
                 continue;
             }
-            match choose(waiter.ticket.mode) {
+            let mut turn = Turn {
+                at_ns: &mut self.turn_at_ns,
+            };
+            match choose(waiter.ticket.mode, &mut turn) {
                 Choice::Take => {}
                 Choice::Skip => {
                     left = true;
@@ -352,7 +362,7 @@ impl<S: Sleep> Bucket<S> {
     pub(crate) fn take(
         &self,
         address: usize,
-        choose: impl FnMut(Mode) -> Choice,
+        choose: impl FnMut(Mode, &mut Turn<'_>) -> Choice,
         answer: impl FnOnce(&mut Found<'_>) -> usize,
         mut wake: impl FnMut(S::Runnable),
     ) -> usize {
@@ -361,7 +371,9 @@ impl<S: Sleep> Bucket<S> {
         let token = answer(&mut Found {
             taken,
             left,
-            turn_at_ns: &mut queue.turn_at_ns,
+            turn: Turn {
+                at_ns: &mut queue.turn_at_ns,
+            },
         });
         // SAFETY: a node that was taken out in this critical section is alive (invariant 2).
         while let Some(waiter) = unsafe { at.as_ref() } {

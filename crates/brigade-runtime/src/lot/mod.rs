@@ -9,11 +9,12 @@ mod bucket;
 #[cfg(not(loom))]
 mod table;
 
-pub use bucket::{Choice, Found, Parked};
+#[cfg(not(loom))]
+pub use bucket::{Choice, Found, Parked, Turn};
 #[cfg(not(loom))]
 pub(crate) use table::{LotWaiter, for_each_waiter};
 #[cfg(not(loom))]
 pub use table::{Request, park, unpark_all, unpark_each, unpark_one};
 
 #[cfg(all(loom, test))]
-pub(crate) use bucket::{Bucket, Queue, Sleep, Ticket};
+pub(crate) use bucket::{Bucket, Choice, Parked, Queue, Sleep, Ticket};

@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 use brigade_context::on_fork_once;
 use brigade_event::Mode;
 
-use super::bucket::{Bucket, Choice, Found, Parked, Queue, Sleep, Ticket};
+use super::bucket::{Bucket, Choice, Found, Parked, Queue, Sleep, Ticket, Turn};
 use crate::green::{Current, Runnable, Runnables, Sleeper};
 use crate::prim::{AtomicBool, Lock, NEVER, Ordering, now_ns};
 use crate::roster::Wait;
@@ -97,7 +97,7 @@ pub fn park<R>(
 #[inline]
 pub fn unpark_one(address: usize, answer: impl FnOnce(&mut Found<'_>) -> usize) -> usize {
     let mut is_first = true;
-    let choose = |_| {
+    let choose = |_, _: &mut Turn<'_>| {
         if core::mem::take(&mut is_first) {
             Choice::Take
         } else {
@@ -116,7 +116,7 @@ pub fn unpark_one(address: usize, answer: impl FnOnce(&mut Found<'_>) -> usize) 
 #[inline]
 pub fn unpark_each(
     address: usize,
-    choose: impl FnMut(Mode) -> Choice,
+    choose: impl FnMut(Mode, &mut Turn<'_>) -> Choice,
     answer: impl FnOnce(&mut Found<'_>) -> usize,
 ) -> usize {
     let mut runnables = Runnables::new();
@@ -128,7 +128,7 @@ pub fn unpark_each(
 /// As [`unpark_one`], for all waiters.
 #[inline]
 pub fn unpark_all(address: usize, answer: impl FnOnce(&mut Found<'_>) -> usize) -> usize {
-    unpark_each(address, |_| Choice::Take, answer)
+    unpark_each(address, |_, _| Choice::Take, answer)
 }
 
 /// A thread in the lot, as a search for deadlocks sees it.

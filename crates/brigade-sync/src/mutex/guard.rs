@@ -93,7 +93,6 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
     }
 
     /// The lock, for those who give it back for a while.
-    #[expect(dead_code)]
     pub(crate) fn lock(&self) -> &'a Lock {
         self.held.lock
     }

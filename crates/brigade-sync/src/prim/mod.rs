@@ -4,9 +4,13 @@
 #[cfg(not(loom))]
 mod real;
 #[cfg(not(loom))]
-pub(crate) use real::*;
+mod real_lot;
+#[cfg(not(loom))]
+pub(crate) use {real::*, real_lot::*};
 
 #[cfg(loom)]
 mod model;
 #[cfg(loom)]
-pub(crate) use model::*;
+mod model_lot;
+#[cfg(loom)]
+pub(crate) use {model::*, model_lot::*};

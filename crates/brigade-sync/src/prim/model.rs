@@ -1,6 +1,10 @@
 //! The primitives under the model checker.
 
+pub(crate) use loom::hint::spin_loop;
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// Looking again is a new interleaving, which the checker tries anyway.
+pub(crate) const SPINS: u32 = 0;
 
 /// A value behind loom's mutex.
 pub(crate) struct Lock<T>(loom::sync::Mutex<T>);

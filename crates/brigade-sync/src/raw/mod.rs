@@ -1,6 +1,8 @@
 //! The protocols of the locks, without what they protect and without what is told about them.
 
+pub(crate) mod condvar;
 pub(crate) mod mutex;
+pub(crate) mod rwlock;
 
 /// Why a lock was not taken.
 #[derive(Debug, PartialEq, Eq)]

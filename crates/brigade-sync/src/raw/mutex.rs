@@ -88,7 +88,7 @@ impl RawMutex {
     pub(crate) fn lock_parking(
         &self,
         address: usize,
-        waiting: &Waiting<'_>,
+        waiting: &Waiting,
         is_owner_running: impl Fn() -> bool,
     ) -> Result<(), Refusal> {
         // The part of `WOKEN` that is this thread's to give back.
@@ -189,13 +189,14 @@ impl RawMutex {
             let parked = if found.left { PARKED } else { 0 };
             let (next, token) = if found.taken == 0 {
                 (parked, TRY)
-            } else if found.is_turn() {
+            } else if found.turn.take() {
                 (LOCKED | parked, OWN)
             } else {
                 (WOKEN | parked, TRY)
             };
-            // ORDER: Release: pairs with the Acquire of who takes the lock.
-            self.state.store(next, Ordering::Release);
+            // ORDER: Release: pairs with the Acquire of who takes the lock. An exchange, so that it is ordered with the
+            // steps of threads that find the lock taken; its value is known.
+            self.state.swap(next, Ordering::Release);
             token
         });
     }
