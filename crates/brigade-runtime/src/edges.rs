@@ -38,13 +38,14 @@
 
 use std::ptr::{self, NonNull};
 
+use brigade_context::on_fork_once;
 use brigade_event::{
     AwaitedObject, DeadlockKind, DeadlockReport, DeadlockResponse, DeadlockedThread,
     HeldLockReport, LockDescription, LockTag, Mode, ThreadLabel, WaitReason, WaitReport,
 };
 
 use crate::lot::{LotWaiter, for_each_waiter};
-use crate::prim::{AtomicPtr, AtomicU64, Lock, Ordering, fence};
+use crate::prim::{AtomicBool, AtomicPtr, AtomicU64, Lock, Ordering, fence};
 use crate::roster::{self, Entry, Wait, WaitRecord};
 use crate::task::Task;
 
@@ -153,11 +154,23 @@ pub(crate) fn check(me: &Task, wait: &Wait, target: Target<'_>) -> Option<String
     if is_certainly_open(me, target) {
         return None;
     }
+    register_fork_handler();
     let report = SEARCH.lock().run(me, wait, target)?;
     match respond(&report) {
         DeadlockResponse::PanicClosing => Some(report.to_string()),
         DeadlockResponse::Abort => std::process::abort(),
         _ => None,
+    }
+}
+
+/// In the child of a fork nobody searches. Called before anybody takes the lock.
+fn register_fork_handler() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    // ORDER: Relaxed: who reads false registers, which looks again under a lock.
+    if !DONE.load(Ordering::Relaxed) {
+        // SAFETY: taken by the first of the three, on the same thread.
+        let after = || unsafe { SEARCH.release() };
+        on_fork_once(&DONE, || SEARCH.acquire(), after, after);
     }
 }
 
@@ -307,7 +320,7 @@ impl Search {
             // SAFETY: the caller's contract; or it waits for the end of such a thread (module, 3).
             let task = unsafe { node.task.as_ref() };
             if let Some(joiner) = task.joiner() {
-                // SAFETY: as above.
+                // SAFETY: who joins a thread stays until that has ended.
                 self.push(unsafe { joiner.as_ref() }, at as u16, Via::Join, target);
             }
             if let Some(scope) = task.scope() {
@@ -357,7 +370,7 @@ impl Search {
         if leads_on || task.scope().is_some() || is_owner(task, via, target) {
             let first = self.len;
             self.push(task, parent, via, target);
-            // SAFETY: as above.
+            // SAFETY: the thread is in the lot, under the lot's lock, and cannot end before it has left.
             unsafe { self.push_waiters_for_end(first, target) };
         }
     }
