@@ -36,6 +36,16 @@ pub(crate) enum Line {
     #[value(name = "mutex-1000")]
     #[serde(rename = "mutex-1000")]
     Mutex1000,
+    /// Two threads, a message there and back.
+    PingPong,
+    /// Four producers, four consumers, one bounded channel.
+    #[value(name = "channel-4x4")]
+    #[serde(rename = "channel-4x4")]
+    Channel4x4,
+    /// A token around a ring of threads.
+    #[value(name = "ring-503")]
+    #[serde(rename = "ring-503")]
+    Ring503,
     /// Fibonacci by fork/join.
     Fib,
     /// Memory of parked threads.
@@ -94,8 +104,6 @@ pub(crate) enum Target {
     Times(f64, Rival),
     /// At most this much of the metric, whatever the rivals do.
     AtMost(f64),
-    /// No target in this form; the text says what was wanted.
-    Told(&'static str),
 }
 
 /// A line of the table.
@@ -120,7 +128,12 @@ pub(crate) struct Spec {
     pub(crate) timeout_s: u64,
 }
 
-use Rival::{Brigade, Go, Kernel, May, Rayon, Tokio};
+use Rival::{
+    AsyncChannel, Brigade, BrigadeStd, Crossbeam, Flume, Go, Kernel, May, ParkingLot, Rayon, Tokio,
+};
+
+/// How many messages the channel of `channel-4x4` holds; the Go program has the same number.
+pub(crate) const CHANNEL_CAPACITY: usize = 128;
 
 const ALL: u64 = u64::MAX;
 const PER_OP: &[&str] = &["op_ns", "op_cpu_ns", "first_ns"];
@@ -229,12 +242,14 @@ pub(crate) const LINES: &[Spec] = &[
         quick: 16_000,
         rivals: &[
             (Brigade, ALL),
+            (BrigadeStd, ALL),
             (Go, ALL),
             (Tokio, ALL),
             (May, ALL),
             (Kernel, ALL),
+            (ParkingLot, ALL),
         ],
-        targets: &[("op_ns", Target::Told("<= Java's lock"))],
+        targets: &[("op_ns", Target::AtMost(39.0))],
         timeout_s: 60,
     },
     Spec {
@@ -246,12 +261,80 @@ pub(crate) const LINES: &[Spec] = &[
         quick: 16_000,
         rivals: &[
             (Brigade, ALL),
+            (BrigadeStd, ALL),
             (Go, ALL),
             (Tokio, ALL),
             (May, ALL),
             (Kernel, ALL),
+            (ParkingLot, ALL),
         ],
-        targets: &[("op_ns", Target::Told("<= Java's lock"))],
+        targets: &[("op_ns", Target::AtMost(42.0))],
+        timeout_s: 60,
+    },
+    Spec {
+        line: Line::PingPong,
+        about: "two threads, n round trips over two rendezvous channels",
+        counts: "round trips",
+        metrics: PER_OP,
+        full: 1_000_000,
+        quick: 1_000,
+        rivals: &[
+            (Brigade, ALL),
+            (BrigadeStd, ALL),
+            (Go, ALL),
+            (Tokio, ALL),
+            (Flume, ALL),
+            (AsyncChannel, ALL),
+            (May, ALL),
+            (Kernel, 100_000),
+            (Crossbeam, 100_000),
+        ],
+        targets: &[("op_ns", Target::Times(0.35, Go))],
+        timeout_s: 60,
+    },
+    Spec {
+        line: Line::Channel4x4,
+        about: "n messages, 4 producers, 4 consumers, a channel for 128",
+        counts: "messages",
+        metrics: PER_OP,
+        full: 4_000_000,
+        quick: 4_000,
+        rivals: &[
+            (Brigade, ALL),
+            (BrigadeStd, ALL),
+            (Go, ALL),
+            (Tokio, ALL),
+            (Flume, ALL),
+            (AsyncChannel, ALL),
+            (May, ALL),
+            (Kernel, ALL),
+            (Crossbeam, ALL),
+        ],
+        targets: &[
+            ("op_ns", Target::AtMost(58.0)),
+            ("op_ns", Target::Times(1.0, Crossbeam)),
+        ],
+        timeout_s: 60,
+    },
+    Spec {
+        line: Line::Ring503,
+        about: "a token around 503 threads, n hops over rendezvous channels",
+        counts: "hops",
+        metrics: PER_OP,
+        full: 1_000_000,
+        quick: 2_000,
+        rivals: &[
+            (Brigade, ALL),
+            (BrigadeStd, ALL),
+            (Go, ALL),
+            (Tokio, ALL),
+            (Flume, ALL),
+            (AsyncChannel, ALL),
+            (May, ALL),
+            (Kernel, 100_000),
+            (Crossbeam, 100_000),
+        ],
+        targets: &[("op_ns", Target::Times(0.4, Go))],
         timeout_s: 60,
     },
     Spec {
@@ -418,6 +501,7 @@ impl Line {
             Line::Yield2 => 2,
             Line::Mutex8 => 8,
             Line::Yield1000 | Line::Mutex1000 => 1_000,
+            Line::Ring503 => 503,
             _ => 1,
         }
     }
@@ -437,9 +521,9 @@ pub(crate) fn fib_value(n: u64) -> u64 {
     (0..n).fold((0, 1), |(a, b), _| (b, a + b)).0
 }
 
-/// The sum skynet must give: of the ordinals of its leaves.
-pub(crate) fn skynet_sum(leaves: u64) -> u64 {
-    leaves * (leaves - 1) / 2
+/// The sum of all numbers below `n`: of skynet's leaves, of what spawned threads return, of messages.
+pub(crate) fn sum_below(n: u64) -> u64 {
+    n * (n - 1) / 2
 }
 
 #[cfg(test)]
@@ -478,6 +562,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_channel_of_the_go_program_holds_as_many_messages() {
+        let go = include_str!("../rivals/go/main.go");
+        assert!(go.contains(&format!("const channelCapacity = {CHANNEL_CAPACITY}\n")));
+        let spec = LINES.iter().find(|s| s.line == Line::Channel4x4).unwrap();
+        assert!(spec.about.contains(&format!(" {CHANNEL_CAPACITY}")));
     }
 
     #[test]

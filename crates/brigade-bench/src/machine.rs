@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::rival::{Rival, go};
@@ -20,7 +21,7 @@ pub(crate) struct Machine {
     pub(crate) memory_gib: f64,
     /// One-minute load average at the start.
     pub(crate) load: f64,
-    /// Version by rival.
+    /// Version by package.
     pub(crate) versions: BTreeMap<&'static str, String>,
 }
 
@@ -79,14 +80,12 @@ impl fmt::Display for Machine {
 
 fn versions() -> BTreeMap<&'static str, String> {
     let lock = include_str!("../../../Cargo.lock");
-    let locked = [Rival::Brigade, Rival::Tokio, Rival::May, Rival::Rayon];
-    let mut versions = BTreeMap::new();
-    for rival in locked.into_iter().filter(|r| r.unavailable().is_none()) {
-        versions.insert(
-            rival.name(),
-            locked_version(lock, rival.name()).unwrap_or_default(),
-        );
-    }
+    let here = |r: &&Rival| r.unavailable().is_none();
+    let packages = Rival::value_variants().iter().filter(here);
+    let mut versions: BTreeMap<_, _> = packages
+        .filter_map(|r| r.package())
+        .map(|p| (p, locked_version(lock, p).unwrap_or_default()))
+        .collect();
     versions.extend(go::version().map(|v| ("go", v)));
     versions
 }
@@ -107,7 +106,8 @@ mod tests {
     #[test]
     fn the_lock_file_names_the_version_of_every_rust_rival() {
         let lock = include_str!("../../../Cargo.lock");
-        for package in ["brigade", "tokio", "may", "rayon"] {
+        let rivals = Rival::value_variants().iter();
+        for package in rivals.filter_map(|r| r.package()) {
             let version = locked_version(lock, package).unwrap();
             assert!(version.split('.').count() == 3, "{package} {version}");
         }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use brigade_lab::{Document, SCHEMA_VERSION, Verdict};
+use brigade_lab::{Document, Report, SCHEMA_VERSION, Verdict};
 use serde_json::Value;
 
 fn brigade() -> Command {
@@ -293,4 +293,64 @@ fn a_server_ends_with_its_arm_even_when_the_arm_is_killed() {
     arm.kill().unwrap();
     arm.wait().unwrap();
     wait_until("the server ends", || !somebody_carries(&mark));
+}
+
+/// The values under `key` in the samples of an arm.
+fn values(report: &Report, arm: &str, key: &str) -> Vec<f64> {
+    let arm = report.arms.iter().find(|found| found.key == arm);
+    let samples = &arm.expect("the arm exists").samples;
+    samples.iter().map(|sample| sample.get(key)).collect()
+}
+
+#[test]
+fn deadlocks_hang_their_own_process_alone_and_are_reported_only_where_there_are_any() {
+    let mark = format!("BRIGADE_TEST_HANG={}", std::process::id());
+    let (name, value) = mark.split_once('=').unwrap();
+    let mut command = brigade();
+    command
+        .args(["lab", "run", "deadlock", "--json"])
+        .env(name, value);
+    let output = command.output().expect("the program ends");
+    let document: Document = serde_json::from_slice(&output.stdout).expect("one document");
+    let [report] = &document.reports[..] else {
+        panic!("one report")
+    };
+    for arm in &report.arms {
+        assert_eq!(arm.problem, None, "{}", arm.key);
+    }
+    assert!(!somebody_carries(&mark), "no process is left behind");
+    // Where another program kept the two threads apart in every round, there is no deadlock to be seen.
+    let hung = |arm| {
+        let done = values(report, arm, "done");
+        done.into_iter().map(|done| done < 1.0).collect::<Vec<_>>()
+    };
+    for arm in ["report-kernel", "report-green"] {
+        let reports = values(report, arm, "reports");
+        for (hung, reports) in hung(arm).into_iter().zip(reports) {
+            assert_eq!(reports, f64::from(u8::from(hung)), "{arm}");
+        }
+    }
+    assert!(hung("opposite").contains(&true));
+    assert!(hung("report-green").contains(&true));
+    assert_eq!(values(report, "twin", "reports"), vec![0.0; report.repeats]);
+    for arm in [
+        "shared",
+        "back-off",
+        "preempted",
+        "ordered",
+        "unwound",
+        "twin",
+    ] {
+        assert_eq!(values(report, arm, "done"), vec![1.0; report.repeats]);
+    }
+}
+
+#[test]
+fn contradictory_orders_are_reported_on_one_thread_and_one_order_is_not() {
+    let output = run(&["lab", "run", "lock-order", "--json"]);
+    let document: Document = serde_json::from_slice(&output.stdout).expect("one document");
+    let [report] = &document.reports[..] else {
+        panic!("one report")
+    };
+    assert_eq!(report.verdict, Verdict::Confirmed, "{:?}", report.parts);
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Deref;
 use std::panic::Location;
 
-use brigade_event::{ThreadInfo, ThreadState};
+use brigade_event::{AwaitedObject, HeldLockReport, ThreadInfo, ThreadState};
 
 /// All threads as they were, each at a moment of its own; see `brigade::diag::threads`.
 ///
@@ -41,6 +41,38 @@ pub struct SiteSummary {
 }
 
 impl Threads {
+    /// All threads that there are: green ones that have not ended, and kernel threads that have waited through Brigade.
+    ///
+    /// Nobody is stopped. Each thread is looked at by itself, so two of them may be seen at moments that do not fit
+    /// together, and threads that begin or end meanwhile may be missing. One that has ended may be seen for a moment.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks the kernel thread for about a microsecond for each thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let threads = brigade_diag::Threads::now();
+    /// println!("{threads}");
+    /// ```
+    #[must_use]
+    pub fn now() -> Threads {
+        let mut threads = Vec::new();
+        brigade_runtime::waits::threads(|info| threads.push(info));
+        Threads(threads)
+    }
+
+    /// The threads that hold the lock with this address, and where each took it.
+    pub fn holders(&self, address: usize) -> impl Iterator<Item = (&ThreadInfo, &HeldLockReport)> {
+        self.0.iter().flat_map(move |thread| {
+            let holds = thread.holds.iter();
+            holds
+                .filter(move |held| held.lock.address == address)
+                .map(move |held| (thread, held))
+        })
+    }
+
     /// Keeps the threads for which `keep` is true.
     ///
     /// # Examples
@@ -81,11 +113,25 @@ impl Threads {
     ///
     /// Those of `out`.
     pub fn write_text(&self, mut out: impl io::Write) -> io::Result<()> {
-        writeln!(out, "{}", Heading)?;
+        writeln!(out, "{Heading}")?;
+        let holders = self.by_held_lock();
         for thread in &self.0 {
-            writeln!(out, "{}", Row(thread))?;
+            writeln!(out, "{}", Row(thread, &holders))?;
         }
         Ok(())
+    }
+}
+
+/// A thread that holds each lock: one of its readers, if there are several.
+type Holders<'a> = HashMap<usize, (&'a ThreadInfo, &'a HeldLockReport)>;
+
+impl Threads {
+    fn by_held_lock(&self) -> Holders<'_> {
+        let held = self.0.iter().flat_map(|thread| {
+            let holds = thread.holds.iter();
+            holds.map(move |held| (held.lock.address, (thread, held)))
+        });
+        held.collect()
     }
 }
 
@@ -162,9 +208,10 @@ impl<'a> IntoIterator for &'a Threads {
 impl fmt::Display for Threads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Heading.fmt(f)?;
+        let holders = self.by_held_lock();
         self.0.iter().try_for_each(|thread| {
             f.write_str("\n")?;
-            Row(thread).fmt(f)
+            Row(thread, &holders).fmt(f)
         })
     }
 }
@@ -193,7 +240,7 @@ impl fmt::Display for Heading {
     }
 }
 
-struct Row<'a>(&'a ThreadInfo);
+struct Row<'a>(&'a ThreadInfo, &'a Holders<'a>);
 
 impl fmt::Display for Row<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -213,10 +260,17 @@ impl fmt::Display for Row<'_> {
         for held in &thread.holds {
             write!(f, "\n         {held:#}")?;
         }
-        match &thread.waits_for {
-            Some(wait) => write!(f, "\n         {wait:#}"),
-            None => Ok(()),
+        let Some(wait) = &thread.waits_for else {
+            return Ok(());
+        };
+        write!(f, "\n         {wait:#}")?;
+        if let AwaitedObject::Lock(lock) = wait.object
+            && let Some((holder, held)) = self.1.get(&lock.address)
+        {
+            write!(f, "\n         which {} holds, ", holder.thread)?;
+            write!(f, "taken at {}", held.taken_at)?;
         }
+        Ok(())
     }
 }
 
@@ -237,8 +291,7 @@ impl fmt::Display for Span {
 mod tests {
     use super::*;
     use brigade_event::{
-        AwaitedObject, HeldLockReport, LockDescription, LockKind, LockTag, Mode, ThreadLabel,
-        WaitReason, WaitReport,
+        LockDescription, LockKind, LockTag, Mode, ThreadLabel, WaitReason, WaitReport,
     };
 
     fn spawned_here(id: u64) -> ThreadInfo {
@@ -288,6 +341,31 @@ mod tests {
             format!("holds Mutex \"till\" ({created}), taken at {site}")
         );
         assert_eq!(rows[3].trim(), "waits, by sleep, for 12 ms");
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_a_lock_is_shown_with_the_one_that_holds_it() {
+        let site = Location::caller();
+        let mut waiter = waiting(spawned_here(1), WaitReason::Park, 5);
+        let wanted = LockDescription::unknown(0x40);
+        waiter.waits_for.as_mut().unwrap().object = AwaitedObject::Lock(wanted);
+        let mut holder = spawned_here(2);
+        for address in [0x80, 0x40] {
+            let lock = LockDescription::unknown(address);
+            holder
+                .holds
+                .push(HeldLockReport::new(lock, Mode::Exclusive, site));
+        }
+        let threads: Threads = [waiter, holder].into_iter().collect();
+        let text = threads.to_string();
+        let line = format!("which thread 2 holds, taken at {site}");
+        assert_eq!(text.matches(&line).count(), 1, "{text}");
+        let holders: Vec<u64> = threads
+            .holders(0x40)
+            .map(|(thread, _)| thread.thread.id)
+            .collect();
+        assert_eq!(holders, [2]);
+        assert_eq!(threads.holders(0x41).count(), 0);
     }
 
     #[test]

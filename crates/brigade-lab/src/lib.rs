@@ -18,6 +18,9 @@
 //! | [`driver`] | repeats, random order, progress, cancellation |
 //! | [`report`] | what comes out, as data with a schema version |
 //! | [`machine`] | what the machine is and offers |
+//! | `channel` | channels of either kind of threads |
+//! | `shared` | one number that threads share, guarded in different ways |
+//! | `together` | threads that begin a loop together, and the CPU time they used |
 //! | `echo` | three servers that answer with what they get, and their client |
 //! | [`experiments`] | the experiments themselves |
 //!
@@ -35,6 +38,7 @@
 //! none. *One process for all arms*: a runtime of an earlier arm keeps its carriers, and freed
 //! memory stays in the allocator, so the later arm measures both.
 
+mod channel;
 pub mod child;
 pub mod driver;
 mod echo;
@@ -47,8 +51,10 @@ mod probe;
 pub mod progress;
 pub mod report;
 pub mod sample;
+mod shared;
 pub mod stats;
 mod ticker;
+mod together;
 pub mod units;
 pub mod verdict;
 

@@ -4,7 +4,10 @@
 //! of `/proc` takes tens of microseconds, so arms read before and after what they measure, never
 //! in between.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::CpuSet;
@@ -33,9 +36,39 @@ fn require(text: &str, name: &str) -> Result<u64, ArmError> {
 
 /// How often the calling kernel thread has been switched away from so far, of its own will or not.
 pub(crate) fn switches_of_this_thread() -> Result<u64, ArmError> {
-    let status = read("/proc/thread-self/status")?;
-    Ok(require(&status, "voluntary_ctxt_switches")?
-        + require(&status, "nonvoluntary_ctxt_switches")?)
+    switches_in(&read("/proc/thread-self/status")?)
+}
+
+/// If the kernel thread `thread` of this process sleeps in a `futex` call, where locks wait: how often it has
+/// been switched away from so far. None if it does anything else, or has ended.
+pub(crate) fn asleep_in_futex(thread: i32) -> Result<Option<u64>, ArmError> {
+    let folder = format!("/proc/self/task/{thread}");
+    let read_there = |file| match fs::read_to_string(format!("{folder}/{file}")) {
+        Err(error) if ended_meanwhile(&error) => Ok(String::new()),
+        Err(error) => Err(ArmError::Skipped(format!(
+            "cannot read {folder}/{file}: {error}"
+        ))),
+        Ok(text) => Ok(text),
+    };
+    let (call, status) = (read_there("syscall")?, read_there("status")?);
+    let number = call.split_whitespace().next().and_then(|n| n.parse().ok());
+    let sleeps = status.lines().any(|line| line.starts_with("State:\tS"));
+    if sleeps && number == Some(libc::SYS_futex) {
+        switches_in(&status).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+fn ended_meanwhile(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+fn switches_in(status: &str) -> Result<u64, ArmError> {
+    Ok(
+        require(status, "voluntary_ctxt_switches")?
+            + require(status, "nonvoluntary_ctxt_switches")?,
+    )
 }
 
 /// The memory of this process, in bytes, and how many kernel threads it has.
@@ -167,6 +200,20 @@ pub(crate) fn thread_cpu_time_ns() -> f64 {
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
+/// How often the kernel has switched away from a kernel thread of this process so far, those that have ended
+/// included.
+pub(crate) fn switches() -> f64 {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to room for one `rusage`, which the call may write.
+    let failed = unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
+    if failed != 0 {
+        return f64::NAN;
+    }
+    // SAFETY: the call has filled it in; a `rusage` is plain numbers besides, and was zeroed.
+    let usage = unsafe { usage.assume_init() };
+    (usage.ru_nvcsw + usage.ru_nivcsw) as f64
+}
+
 /// How many CPUs this process may run on, cgroup quota included.
 pub(crate) fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -174,10 +221,33 @@ pub(crate) fn cpus() -> usize {
 
 /// Restricts the calling thread, and every thread it starts, to the CPU it runs on now.
 pub(crate) fn pin_to_one_cpu() -> Result<(), ArmError> {
+    pin_to(current_cpu())
+}
+
+/// The CPU that the calling thread runs on.
+pub(crate) fn current_cpu() -> usize {
+    rustix::thread::sched_getcpu()
+}
+
+/// Restricts the calling thread, and every thread it starts, to `cpu`.
+pub(crate) fn pin_to(cpu: usize) -> Result<(), ArmError> {
     let mut set = CpuSet::new();
-    set.set(rustix::thread::sched_getcpu());
+    set.set(cpu);
     rustix::thread::sched_setaffinity(None, &set)
         .map_err(|error| ArmError::Skipped(format!("cannot pin a thread to one CPU: {error}")))
+}
+
+/// CPUs that this process may run on, at most one of each core, so that no two of them share the caches of
+/// a core. Where the kernel does not say which CPUs share a core, each counts as one of its own.
+pub(crate) fn cores() -> Result<Vec<usize>, ArmError> {
+    let set = rustix::thread::sched_getaffinity(None)?;
+    let mut seen = BTreeSet::new();
+    let first_of_core = |cpu: &usize| {
+        let list = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+        seen.insert(machine::word(&list).unwrap_or_else(|| cpu.to_string()))
+    };
+    let usable = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu));
+    Ok(usable.filter(first_of_core).collect())
 }
 
 /// Skips the arm unless `bytes` are at most three quarters of the memory that is free now.
@@ -195,6 +265,8 @@ pub(crate) fn require_memory(bytes: f64) -> Result<(), ArmError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     #[test]
@@ -212,5 +284,59 @@ mod tests {
         switches_of_this_thread().unwrap();
         assert!(activity_of(std::process::id()).unwrap().switches > 0.0);
         assert!(cpu_time_ns() > 0.0);
+    }
+
+    #[test]
+    fn switches_of_threads_that_have_ended_still_count() {
+        let before = switches();
+        let naps = || (0..5).for_each(|_| std::thread::sleep(std::time::Duration::from_micros(1)));
+        std::thread::spawn(naps).join().unwrap();
+        assert!(switches() - before >= 5.0);
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_a_lock_is_told_from_one_that_runs_or_waits_for_something_else() {
+        let own = rustix::thread::gettid().as_raw_nonzero().get();
+        assert_eq!(asleep_in_futex(own), Ok(None));
+        let lock = std::sync::Mutex::new(());
+        let held = lock.lock().unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let tell = || sender.send(rustix::thread::gettid().as_raw_nonzero().get());
+        let (locking, of_reading) = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                tell().unwrap();
+                drop(lock.lock());
+            });
+            let locking = receiver.recv().unwrap();
+            scope.spawn(|| {
+                tell().unwrap();
+                reader.read_exact(&mut [0]).unwrap_err();
+            });
+            let reading = receiver.recv().unwrap();
+            let sleeps = |thread: i32| {
+                let status = fs::read_to_string(format!("/proc/self/task/{thread}/status"));
+                status.unwrap().contains("State:\tS")
+            };
+            while !sleeps(reading) || asleep_in_futex(locking).unwrap().is_none() {
+                std::thread::yield_now();
+            }
+            let of_reading = asleep_in_futex(reading);
+            drop((held, writer));
+            (locking, of_reading)
+        });
+        assert_eq!(of_reading, Ok(None));
+        while fs::exists(format!("/proc/self/task/{locking}")).unwrap() {
+            std::thread::yield_now();
+        }
+        assert_eq!(asleep_in_futex(locking), Ok(None), "it has ended");
+    }
+
+    #[test]
+    fn a_thread_that_is_pinned_to_a_core_runs_there() {
+        for cpu in cores().unwrap() {
+            let pinned = std::thread::spawn(move || pin_to(cpu).map(|()| current_cpu()));
+            assert_eq!(pinned.join().unwrap(), Ok(cpu));
+        }
     }
 }

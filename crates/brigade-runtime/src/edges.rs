@@ -210,6 +210,7 @@ fn is_part_of_circles(record: &WaitRecord) -> bool {
             | WaitReason::RwLockRead
             | WaitReason::RwLockWrite
             | WaitReason::Once
+            | WaitReason::OnceWait
             | WaitReason::Join
             | WaitReason::Scope
     );
@@ -375,7 +376,7 @@ impl Search {
         })
     }
 
-    /// Has another thread of the same circle reported it? Remembers it.
+    /// Has another thread of the same circle reported it? Remembers it. After the second look.
     fn was_reported(&mut self, last: usize) -> bool {
         let sum = self.path(last).fold(1_u64, |sum, node| {
             let number = match node.via {
@@ -383,7 +384,8 @@ impl Search {
                 Via::Lock(_, number, _) => number,
                 Via::Join | Via::Scope => 0,
             };
-            let wait = (node.entry.address() as u64).wrapping_add(number << 32);
+            // Two threads join each other once at most, so that their numbers tell those circles apart.
+            let wait = mix(task_of(node).id.get()).wrapping_add(number);
             sum.wrapping_add(mix(wait))
         });
         let known = self.recent.contains(&sum);

@@ -106,6 +106,13 @@ impl Green {
         }
     }
 
+    /// A place where a thread that has had its time lets others run. Cheap, but not for what a signal handler may call:
+    /// there, and in code that an allocator may call, it is [`Green::checkpoint`].
+    #[inline(always)]
+    pub fn yield_if_overdue(self) {
+        yield_if_overdue();
+    }
+
     /// Not in a signal handler, which may have interrupted malloc in the middle of what belongs to the carrier, or runs
     /// on the carrier's signal stack. A handler blocks its own signal, unless it was told not to.
     #[cold]

@@ -65,9 +65,11 @@ pub(crate) fn wait_report(record: &WaitRecord, now_ms: u64) -> WaitReport {
     let object = match record.wait.reason {
         WaitReason::Futex => AwaitedObject::Foreign(number),
         WaitReason::Read | WaitReason::Write => AwaitedObject::Descriptor(number as i32),
-        WaitReason::Mutex | WaitReason::RwLockRead | WaitReason::RwLockWrite | WaitReason::Once => {
-            AwaitedObject::Lock(LockDescription::unknown(number))
-        }
+        WaitReason::Mutex
+        | WaitReason::RwLockRead
+        | WaitReason::RwLockWrite
+        | WaitReason::Once
+        | WaitReason::OnceWait => AwaitedObject::Lock(LockDescription::unknown(number)),
         WaitReason::Join => thread_at(number).map_or(AwaitedObject::Nothing, AwaitedObject::Thread),
         WaitReason::Scope | WaitReason::Sleep | WaitReason::Park => AwaitedObject::Nothing,
         _ if number == 0 => AwaitedObject::Nothing,

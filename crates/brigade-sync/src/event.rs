@@ -1,33 +1,15 @@
-//! An event that is set and reset by hand.
-//!
-//! # The word
-//!
-//! | word | meaning | who changes it |
-//! |---|---|---|
-//! | `RESET` | nobody waits | `set` (to `SET`); a waiter under the lock (to `WAITERS`) |
-//! | `SET` | waits return at once | `reset` (to `RESET`) |
-//! | `WAITERS` | not set, and threads wait | under the lock only: `set` (to `SET`), the last waiter whose time is up (to `RESET`) |
-//!
-//! # Invariants
-//!
-//! 1. The queue holds waiters exactly while the word is `WAITERS`, as seen under the lock.
-//! 2. `set` takes all waiters out in the critical section in which it sets the word. So all of them return, even if
-//!    the event is reset at once, and nobody who began to wait after that reset.
+//! An event that is set and reset by hand. The protocol is in `signal.rs`.
 
 use std::fmt;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use brigade_event::WaitReason;
-use brigade_runtime::park::{NEVER, deadline_after, deadline_at};
+use brigade_runtime::park::{NEVER, Sleeper, deadline_after, deadline_at};
 
-use crate::block::{Blocking, Queue, queue};
-use crate::prim::{AtomicU32, Ordering};
-use crate::wait_queue::Waited;
-
-const RESET: u32 = 0;
-const SET: u32 = 1;
-const WAITERS: u32 = 2;
+use crate::block::{Blocking, queue};
+use crate::prim::AtomicU32;
+use crate::signal::{RESET, Signal};
 
 /// A flag that threads wait for: set by hand, reset by hand.
 ///
@@ -62,8 +44,7 @@ const WAITERS: u32 = 2;
 /// assert!(!event.wait_timeout(Duration::from_millis(1)));
 /// ```
 pub struct Event {
-    word: AtomicU32,
-    queue: Queue,
+    signal: Signal<Sleeper>,
 }
 
 impl Event {
@@ -71,47 +52,30 @@ impl Event {
     #[must_use]
     pub const fn new() -> Event {
         Event {
-            word: AtomicU32::new(RESET),
-            queue: queue(()),
+            signal: Signal {
+                word: AtomicU32::new(RESET),
+                queue: queue(()),
+            },
         }
     }
 
     /// Sets the event and releases all threads that wait for it. Setting it again does nothing. Does not block.
+    #[inline]
     pub fn set(&self) {
-        // ORDER: Release: pairs with the Acquire of waits that return. One that finds the event set already must publish
-        // too, and does so in the slow path.
-        let set = self
-            .word
-            .compare_exchange(RESET, SET, Ordering::Release, Ordering::Relaxed);
-        if set.is_err() {
-            self.set_slow();
-        }
-    }
-
-    #[cold]
-    fn set_slow(&self) {
-        self.queue.with(|locked| {
-            // ORDER: Release: as in `set`. Under the lock nobody else leaves `WAITERS`.
-            if self.word.swap(SET, Ordering::Release) == WAITERS {
-                locked.wake_all();
-            }
-        });
+        self.signal.set();
     }
 
     /// Resets the event: waits block again. Does not block.
+    #[inline]
     pub fn reset(&self) {
-        // ORDER: Relaxed: a reset publishes nothing.
-        let _ = self
-            .word
-            .compare_exchange(SET, RESET, Ordering::Relaxed, Ordering::Relaxed);
+        self.signal.reset();
     }
 
     /// Whether the event is set. If so, what was done before it was set is seen.
     #[inline]
     #[must_use]
     pub fn is_set(&self) -> bool {
-        // ORDER: Acquire: pairs with the Release in `set`.
-        self.word.load(Ordering::Acquire) == SET
+        self.signal.is_set()
     }
 
     /// Blocks until the event is set.
@@ -146,26 +110,7 @@ impl Event {
             site: Location::caller(),
             deadline_ns,
         };
-        let waited = blocking.wait(
-            &self.queue,
-            |_| self.must_wait(),
-            |locked| {
-                if locked.is_empty() {
-                    // ORDER: Relaxed: nothing is published. Under the lock nobody else leaves `WAITERS`.
-                    self.word.store(RESET, Ordering::Relaxed);
-                }
-            },
-        );
-        waited != Waited::TimedOut
-    }
-
-    /// By a waiter under the lock.
-    fn must_wait(&self) -> bool {
-        // ORDER: Acquire on failure: pairs with the Release in `set`. On success nothing was published yet.
-        let waiting =
-            self.word
-                .compare_exchange(RESET, WAITERS, Ordering::Relaxed, Ordering::Acquire);
-        waiting != Err(SET)
+        blocking.run(|sleeper, park, is_in_time| self.signal.wait_slow(sleeper, park, is_in_time))
     }
 }
 

@@ -10,8 +10,10 @@ pub mod channel;
 mod prim;
 mod raw;
 
+mod members;
 mod once_word;
 mod permits;
+mod signal;
 mod wait_queue;
 
 #[cfg(not(loom))]

@@ -1,11 +1,4 @@
-//! A group of handles; threads wait until all are gone.
-//!
-//! # Invariants
-//!
-//! 1. The number counts the handles that exist outside `wait`. At 0 it stays: only a handle can be cloned, and a wait
-//!    whose time is up takes its own handle back only while the number is not 0.
-//! 2. *No lost wake.* Whoever brings the number to 0 then takes the lock and wakes all; a waiter looks at the number
-//!    under the lock before it enters the queue.
+//! A group of handles; threads wait until all are gone. The protocol is in `members.rs`.
 
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -14,9 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use brigade_event::WaitReason;
-use brigade_runtime::park::{NEVER, deadline_after, deadline_at};
+use brigade_runtime::park::{NEVER, Sleeper, deadline_after, deadline_at};
 
-use crate::block::{Blocking, Queue, queue};
+use crate::block::{Blocking, queue};
+use crate::members::Members;
 use crate::prim::{AtomicUsize, Ordering};
 
 /// A handle of a group: a thread waits until all other handles of the group are gone.
@@ -60,12 +54,7 @@ use crate::prim::{AtomicUsize, Ordering};
 /// group.wait();
 /// ```
 pub struct WaitGroup {
-    group: Arc<Group>,
-}
-
-struct Group {
-    handles: AtomicUsize,
-    queue: Queue,
+    group: Arc<Members<Sleeper>>,
 }
 
 impl WaitGroup {
@@ -73,8 +62,8 @@ impl WaitGroup {
     #[must_use]
     pub fn new() -> WaitGroup {
         WaitGroup {
-            group: Arc::new(Group {
-                handles: AtomicUsize::new(1),
+            group: Arc::new(Members {
+                number: AtomicUsize::new(1),
                 queue: queue(()),
             }),
         }
@@ -119,59 +108,27 @@ impl WaitGroup {
             site: Location::caller(),
             deadline_ns,
         };
-        let mut is_member = false;
-        blocking.wait(
-            &group.queue,
-            |_| !group.is_over(),
-            |_| is_member = group.add_unless_over(),
-        );
-        if is_member {
-            Err(WaitGroup { group })
-        } else {
+        let is_over =
+            blocking.run(|sleeper, park, is_in_time| group.wait(sleeper, park, is_in_time));
+        if is_over {
             Ok(())
+        } else {
+            Err(WaitGroup { group })
         }
     }
 
     /// What the handle points to; the handle itself still counts.
-    fn into_group(self) -> Arc<Group> {
+    fn into_group(self) -> Arc<Members<Sleeper>> {
         let handle = ManuallyDrop::new(self);
         // SAFETY: the handle is not dropped, so the pointer in it is moved out once.
         unsafe { std::ptr::read(&raw const handle.group) }
     }
 }
 
-impl Group {
-    fn is_over(&self) -> bool {
-        // ORDER: Acquire: pairs with the Release in `remove`.
-        self.handles.load(Ordering::Acquire) == 0
-    }
-
-    /// A handle is gone. True if it was the last one; then all that wait were woken.
-    fn remove(&self) -> bool {
-        // ORDER: AcqRel: Release pairs with the Acquire of those that see 0, this one included.
-        let is_over = self.handles.fetch_sub(1, Ordering::AcqRel) == 1;
-        if is_over {
-            self.queue.with(|locked| locked.wake_all());
-        }
-        is_over
-    }
-
-    /// Adds a handle, unless there is none any more.
-    fn add_unless_over(&self) -> bool {
-        // ORDER: Acquire on failure: as in `is_over`. Relaxed on success: a handle more publishes nothing.
-        self.handles
-            .fetch_update(Ordering::Relaxed, Ordering::Acquire, |handles| {
-                (handles > 0).then_some(handles + 1)
-            })
-            .is_ok()
-    }
-}
-
 impl Clone for WaitGroup {
     /// Another handle of the same group.
     fn clone(&self) -> WaitGroup {
-        // ORDER: Relaxed: this handle keeps the number above 0.
-        self.group.handles.fetch_add(1, Ordering::Relaxed);
+        self.group.add();
         WaitGroup {
             group: Arc::clone(&self.group),
         }
@@ -194,7 +151,7 @@ impl Default for WaitGroup {
 impl fmt::Debug for WaitGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // ORDER: Relaxed: a number to show.
-        let handles = self.group.handles.load(Ordering::Relaxed);
+        let handles = self.group.number.load(Ordering::Relaxed);
         f.debug_struct("WaitGroup")
             .field("handles", &handles)
             .finish_non_exhaustive()

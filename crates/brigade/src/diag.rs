@@ -1,9 +1,18 @@
 //! What is known of threads and locks: reports and snapshots, in the program that runs.
 //!
 //! Nothing needs to be rebuilt or configured. What is found is printed to stderr unless the program takes it
-//! ([`on_lock_order`]); every report has a text (its `Display`) and JSON ([`ToJson`]).
+//! ([`on_deadlock`], [`on_lock_order`]); every report has a text (its `Display`) and JSON ([`ToJson`]).
 //!
 //! How to read a report, and what can and cannot be found, is told in `docs/deadlocks.md` of the repository.
+//!
+//! # Threads
+//!
+//! [`threads`] tells of each thread what it does, since when, what it holds and what it waits for.
+//!
+//! # Deadlocks
+//!
+//! Threads that wait for each other's locks and ends in a circle are reported when the circle closes, while the rest of
+//! the program goes on. The one that closes it can be made to panic instead of waiting for ever ([`on_deadlock`]).
 //!
 //! # Lock order
 //!
@@ -42,6 +51,98 @@ pub use brigade_diag::{
     ThreadState, Threads, ToJson, WaitReason, WaitReport,
 };
 pub use brigade_sync::order::OrderStats;
+
+/// All threads that there are: green ones that have not ended, and kernel threads that have waited through Brigade.
+///
+/// Nobody is stopped. Each thread is looked at by itself, so two of them may be seen at moments that do not fit
+/// together, and threads that begin or end meanwhile may be missing. One that has ended may be seen for a moment. A lock
+/// that is held or waited for is told by its address, because it may be gone when the snapshot is read; the text names
+/// the thread that holds it.
+///
+/// # Blocking
+///
+/// Blocks the kernel thread for about a microsecond for each thread there is.
+///
+/// # Examples
+///
+/// ```
+/// use brigade::diag::{ThreadState, threads};
+/// use std::time::Duration;
+///
+/// let sleeper = brigade::thread::Builder::new()
+///     .name("sleeper".to_owned())
+///     .spawn(|| brigade::thread::park())
+///     .unwrap();
+/// loop {
+///     let sleeping = threads().filter(|thread| {
+///         thread.thread.name.get() == Some("sleeper")
+///             && matches!(thread.state, ThreadState::Waiting(_))
+///     });
+///     if sleeping.len() == 1 {
+///         println!("{sleeping}");
+///         break;
+///     }
+/// }
+/// sleeper.thread().unpark();
+/// sleeper.join().unwrap();
+/// assert!(threads().iter().all(|thread| {
+///     thread.thread.name.get() != Some("sleeper") || thread.state == ThreadState::Terminated
+/// }));
+/// ```
+#[must_use]
+pub fn threads() -> Threads {
+    Threads::now()
+}
+
+/// Calls `handler` with each report of a deadlock, instead of printing it to stderr, and does what it answers.
+///
+/// The handler runs on the thread whose wait closed the circle, before it waits; if all threads wait, on any thread. It
+/// may lock, but what it waits for must not be held by the threads of the report. A panic of the handler is
+/// [`DeadlockResponse::PanicClosing`]. The last handler given counts.
+///
+/// # Blocking
+///
+/// Does not block. A handler that does holds up the thread that it runs on.
+///
+/// # Examples
+///
+/// The thread that closes the circle panics with the report, and what it held is free again:
+///
+/// ```
+/// use brigade::diag::{DeadlockResponse, on_deadlock};
+/// use brigade::sync::Mutex;
+/// use std::panic::{AssertUnwindSafe, catch_unwind};
+///
+/// on_deadlock(|report| {
+///     eprintln!("{report}");
+///     DeadlockResponse::PanicClosing
+/// });
+/// let till = Mutex::new(3).with_name("till");
+/// let guard = till.lock().unwrap();
+/// let message = catch_unwind(AssertUnwindSafe(|| *till.lock().unwrap() = 4)).unwrap_err();
+/// assert!(message.downcast_ref::<String>().unwrap().starts_with("deadlock: thread"));
+/// assert_eq!(*guard, 3);
+/// ```
+pub fn on_deadlock(handler: impl Fn(&DeadlockReport) -> DeadlockResponse + Send + Sync + 'static) {
+    brigade_diag::on_deadlock(handler);
+}
+
+/// How many searches for a deadlock were given up, because more than a thousand threads that hold something waited,
+/// directly or not, for one thread.
+///
+/// # Blocking
+///
+/// Does not block.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(brigade::diag::abandoned_searches(), 0);
+/// ```
+#[must_use]
+pub fn abandoned_searches() -> u64 {
+    brigade_diag::abandoned_searches()
+}
 
 /// Watches the order in which locks are taken, or does so no longer.
 ///

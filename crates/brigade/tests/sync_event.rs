@@ -102,6 +102,18 @@ fn waits_that_time_out_beside_sets_and_resets_forget_nobody() {
 }
 
 #[test]
+fn a_waiter_that_gives_up_leaves_the_others_to_the_set() {
+    let _watch = Watch::new("a waiter beside one that gives up");
+    let runtime = Builder::new().workers(2).build().expect("a runtime");
+    let event = Arc::new(Event::new());
+    let shared = Arc::clone(&event);
+    let (_, patient) = waiting(&runtime, move || shared.wait());
+    assert!(!event.wait_timeout(Duration::from_millis(1)));
+    event.set();
+    patient.join().expect("no panic");
+}
+
+#[test]
 fn a_time_that_is_up_says_whether_it_is_set() {
     everywhere(|runtime| {
         runtime.run(|| {

@@ -89,15 +89,17 @@ fn a_wait_that_times_out_keeps_its_handle() {
 fn waits_that_time_out_beside_the_last_drop_agree_that_it_is_over() {
     everywhere(|runtime| {
         for round in 0..200_u64 {
-            let group = WaitGroup::new();
+            let (group, over) = (WaitGroup::new(), Arc::new(Count::new()));
             let members: Vec<_> = (0..3).map(|_| group.clone()).collect();
             let threads: Vec<_> = members
                 .into_iter()
                 .enumerate()
                 .map(|(index, mut member)| {
+                    let over = Arc::clone(&over);
                     runtime.spawn(move || {
                         let mut ns = (round * 131 + index as u64 * 977) % 5000;
                         while let Err(again) = member.wait_timeout(Duration::from_nanos(ns)) {
+                            assert_eq!(over.get(), 0, "a handle was left");
                             member = again;
                             ns += 1000;
                         }
@@ -105,6 +107,7 @@ fn waits_that_time_out_beside_the_last_drop_agree_that_it_is_over() {
                 })
                 .collect();
             group.wait();
+            over.set(1);
             for thread in threads {
                 thread.join().expect("no panic");
             }

@@ -20,6 +20,9 @@ import (
 
 const tick = 10 * time.Millisecond
 
+// channelCapacity is what the channel of channel-4x4 holds.
+const channelCapacity = 128
+
 type sample struct {
 	Metrics map[string]float64 `json:"metrics"`
 }
@@ -57,6 +60,12 @@ func run(line string, n uint64, passes int) (map[string]float64, error) {
 		return inPasses(passes, func() (uint64, error) { return locks(8, n) })
 	case "mutex-1000":
 		return inPasses(passes, func() (uint64, error) { return locks(1000, n) })
+	case "ping-pong":
+		return inPasses(passes, func() (uint64, error) { return check(pingPong(n), n, n) })
+	case "channel-4x4":
+		return inPasses(passes, func() (uint64, error) { return check(fourByFour(n), n*(n-1)/2, n) })
+	case "ring-503":
+		return inPasses(passes, func() (uint64, error) { return check(ring(503, n), n, n) })
 	case "fib":
 		return inPasses(passes, func() (uint64, error) { return check(fib(n), fibValue(n), fibSpawns(n)) })
 	case "parked-memory":
@@ -160,6 +169,89 @@ func locks(threads, n uint64) (uint64, error) {
 	}
 	all.Wait()
 	return check(total, each*threads, each*threads)
+}
+
+func pingPong(n uint64) uint64 {
+	ping, pong := make(chan uint64), make(chan uint64)
+	go func() {
+		for value := range ping {
+			pong <- value + 1
+		}
+		close(pong)
+	}()
+	done := make(chan uint64)
+	go func() {
+		value := uint64(0)
+		for i := uint64(0); i < n; i++ {
+			ping <- value
+			value = <-pong
+		}
+		close(ping)
+		done <- value
+	}()
+	count := <-done
+	<-pong
+	return count
+}
+
+func fourByFour(n uint64) uint64 {
+	messages := make(chan uint64, channelCapacity)
+	var producers sync.WaitGroup
+	producers.Add(4)
+	for p := uint64(0); p < 4; p++ {
+		go func(first uint64) {
+			for value := first; value < n; value += 4 {
+				messages <- value
+			}
+			producers.Done()
+		}(p)
+	}
+	sums := make(chan uint64)
+	for c := 0; c < 4; c++ {
+		go func() {
+			sum := uint64(0)
+			for value := range messages {
+				sum += value
+			}
+			sums <- sum
+		}()
+	}
+	producers.Wait()
+	close(messages)
+	return <-sums + <-sums + <-sums + <-sums
+}
+
+// ring passes a token around, one less at each hop. Who takes the last one
+// closes its channel, and so does each of the others when it sees that.
+func ring(members, n uint64) uint64 {
+	hops := make(chan uint64)
+	start := make(chan uint64)
+	in := start
+	for m := uint64(0); m < members; m++ {
+		out := start
+		if m < members-1 {
+			out = make(chan uint64)
+		}
+		go func(in <-chan uint64, out chan<- uint64) {
+			seen := uint64(0)
+			for token := range in {
+				seen++
+				if token == 1 {
+					break
+				}
+				out <- token - 1
+			}
+			close(out)
+			hops <- seen
+		}(in, out)
+		in = out
+	}
+	start <- n
+	sum := uint64(0)
+	for m := uint64(0); m < members; m++ {
+		sum += <-hops
+	}
+	return sum
 }
 
 func fib(n uint64) uint64 {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{best_rival, verdicts};
+use super::{Scaling, best_rival, scaling, verdicts};
 use crate::machine::Machine;
 use crate::runner::{Column, Outcome};
 
@@ -13,6 +13,7 @@ pub(crate) fn render(machine: &Machine, outcomes: &[Outcome]) -> String {
         "schema_version": 1,
         "machine": machine,
         "lines": outcomes.iter().map(line).collect::<Vec<_>>(),
+        "scaling": scaling(outcomes).iter().map(more_workers).collect::<Vec<_>>(),
     });
     format!("{document:#}")
 }
@@ -32,6 +33,15 @@ fn line(outcome: &Outcome) -> Value {
         "best_rival": best.map(|(rival, median)| json!({ "rival": rival, "median": median })),
         "targets": targets.collect::<Vec<_>>(),
         "rivals": outcome.columns.iter().map(column).collect::<Vec<_>>(),
+    })
+}
+
+fn more_workers(found: &Scaling) -> Value {
+    json!({
+        "line": found.line,
+        "workers": found.workers,
+        "brigade_over_one_worker": found.ratio,
+        "slower": found.slower,
     })
 }
 

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use super::{best_rival, verdicts};
+use super::{Scaling, best_rival, verdicts};
 use crate::rival::Rival;
 use crate::runner::{Column, DISTURBED, Outcome};
 
@@ -39,7 +39,7 @@ fn rows(out: &mut String, outcome: &Outcome) {
     );
     let (first, rest) = spec.metrics.split_first().expect("a line has a metric");
     let mut head = format!(
-        "  {:<8}{:>10}{:>15}{:>10}{:>11}{:>8}",
+        "  {:<14}{:>10}{:>15}{:>10}{:>11}{:>8}",
         "rival", "n", first, "IQR", "max", "x best"
     );
     rest.iter().for_each(|m| head += &format!("{m:>13}"));
@@ -65,12 +65,12 @@ fn column_row(out: &mut String, column: &Column, first: &str, rest: &[&str], bes
     let name = column.rival.name();
     let Some(main) = column.metrics.get(first) else {
         let why = column.failure.as_deref().unwrap_or("no result");
-        return row(out, format_args!("  {name:<8}{:>10}  {why}", "-"));
+        return row(out, format_args!("  {name:<14}{:>10}  {why}", "-"));
     };
     let ratio = best.map_or(f64::NAN, |b| main.median / b);
     let digits = if ratio < 100.0 { 2 } else { 0 };
     let mut text = format!(
-        "  {name:<8}{:>10}{:>15}",
+        "  {name:<14}{:>10}{:>15}",
         column.n,
         figure(first, main.median)
     );
@@ -89,7 +89,10 @@ fn column_row(out: &mut String, column: &Column, first: &str, rest: &[&str], bes
     }
     row(out, format_args!("{text}"));
     if let Some(why) = &column.failure {
-        row(out, format_args!("           some repeats failed: {why}"));
+        row(
+            out,
+            format_args!("                 some repeats failed: {why}"),
+        );
     }
 }
 
@@ -97,7 +100,7 @@ fn summary(out: &mut String, outcomes: &[Outcome]) {
     row(
         out,
         format_args!(
-            "{:<18}{:>3}  {:<15}{:>10}  {:<19}{:<18}{}",
+            "{:<18}{:>3}  {:<14}{:>10}  {:<21}{:<17}{}",
             "line", "w", "metric", "brigade", "best rival", "target", "verdict"
         ),
     );
@@ -114,11 +117,11 @@ fn summary(out: &mut String, outcomes: &[Outcome]) {
                 Some(ratio) => format!("missed x{ratio:.2}"),
                 None => "-".to_owned(),
             };
-            let wanted: String = verdict.wanted.chars().take(17).collect();
+            let wanted: String = verdict.wanted.chars().take(16).collect();
             row(
                 out,
                 format_args!(
-                    "{:<18}{:>3}  {metric:<15}{:>10}  {:<19}{wanted:<18}{reached}",
+                    "{:<18}{:>3}  {metric:<14}{:>10}  {:<21}{wanted:<17}{reached}",
                     outcome.spec.line.name(),
                     outcome.workers,
                     ours.as_deref().unwrap_or("-"),
@@ -129,30 +132,21 @@ fn summary(out: &mut String, outcomes: &[Outcome]) {
     }
 }
 
-/// Whether Brigade's second worker made a line slower.
+/// What more workers did to Brigade's lines.
 fn scaling(out: &mut String, outcomes: &[Outcome]) {
-    let ours = |o: &Outcome| {
-        o.summary(Rival::Brigade, o.spec.metrics[0])
-            .map(|s| s.median)
-    };
-    for one in outcomes.iter().filter(|o| o.workers == 1) {
-        let more = outcomes
-            .iter()
-            .filter(|o| o.workers > 1 && o.spec.line == one.spec.line);
-        for more in more {
-            let Some((a, b)) = ours(one).zip(ours(more)) else {
-                continue;
-            };
-            let name = one.spec.line.name();
-            let times = b / a;
-            row(
-                out,
-                format_args!(
-                    "{name:<18} brigade, {} workers / 1 worker: {times:.2}",
-                    more.workers
-                ),
-            );
-        }
+    for Scaling {
+        line,
+        workers,
+        ratio,
+        slower,
+    } in super::scaling(outcomes)
+    {
+        let name = line.name();
+        let judged = if slower { "slower" } else { "not slower" };
+        row(
+            out,
+            format_args!("{name:<18} brigade, {workers} workers / 1 worker: {ratio:.2}, {judged}"),
+        );
     }
 }
 

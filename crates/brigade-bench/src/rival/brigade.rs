@@ -1,11 +1,14 @@
-//! Brigade: green threads, with std's mutex, because that is what unchanged code uses.
+//! Brigade: green threads, with the locks and channels of `brigade::sync`.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use brigade::runtime;
+use brigade::sync::Mutex;
+use brigade::sync::channel::{Receiver, Sender, bounded};
 use brigade::thread;
 
+use super::channels::{Channels, Receiving, Sending};
+use super::locks::Lock;
 use super::threads::Threads;
 
 /// Green threads.
@@ -13,7 +16,6 @@ pub(super) struct Brigade;
 
 impl Threads for Brigade {
     type Handle<T: Send + 'static> = thread::JoinHandle<T>;
-    type Mutex = Mutex<u64>;
 
     fn run<T, F>(workers: usize, body: F) -> Result<T, String>
     where
@@ -53,14 +55,46 @@ impl Threads for Brigade {
     fn sleep(time: Duration) {
         thread::sleep(time);
     }
+}
 
-    fn mutex() -> Self::Mutex {
+impl Lock for Mutex<u64> {
+    fn new() -> Self {
         Mutex::new(0)
     }
 
-    fn add(mutex: &Self::Mutex) -> u64 {
-        let mut value = mutex.lock().expect("a workload panicked");
+    fn add(&self) -> u64 {
+        let mut value = self.lock().expect("a workload panicked");
         *value += 1;
         *value
+    }
+}
+
+/// `brigade::sync::channel`.
+pub(super) struct OwnChannels;
+
+impl Channels for OwnChannels {
+    type Sender = Sender<u64>;
+    type Receiver = Receiver<u64>;
+    type SharedSender = Sender<u64>;
+    type SharedReceiver = Receiver<u64>;
+
+    fn rendezvous() -> (Self::Sender, Self::Receiver) {
+        bounded(0)
+    }
+
+    fn bounded(capacity: usize) -> (Self::SharedSender, Self::SharedReceiver) {
+        bounded(capacity)
+    }
+}
+
+impl Sending for Sender<u64> {
+    fn put(&self, value: u64) {
+        self.send(value).expect("somebody receives");
+    }
+}
+
+impl Receiving for Receiver<u64> {
+    fn take(&self) -> Option<u64> {
+        self.recv().ok()
     }
 }

@@ -1,6 +1,5 @@
-//! Kernel threads: `std::thread` and `std::sync::Mutex`.
+//! Kernel threads: `std::thread`.
 
-use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ pub(super) struct Kernel;
 
 impl Threads for Kernel {
     type Handle<T: Send + 'static> = thread::JoinHandle<T>;
-    type Mutex = Mutex<u64>;
 
     fn run<T, F>(_workers: usize, body: F) -> Result<T, String>
     where
@@ -43,16 +41,6 @@ impl Threads for Kernel {
 
     fn sleep(time: Duration) {
         thread::sleep(time);
-    }
-
-    fn mutex() -> Self::Mutex {
-        Mutex::new(0)
-    }
-
-    fn add(mutex: &Self::Mutex) -> u64 {
-        let mut value = mutex.lock().expect("a workload panicked");
-        *value += 1;
-        *value
     }
 }
 

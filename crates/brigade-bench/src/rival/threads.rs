@@ -3,13 +3,17 @@
 //!
 //! The trait carries only spellings; the bodies below are what a user would
 //! write. Generic code is compiled once per system, so no call is indirect.
-//! Every workload checks its own result and fails when it is wrong.
+//! Every workload checks its own result and fails when it is wrong. What threads
+//! do with a lock is in `locks`, with channels in `channels`: a rival is a
+//! system of threads with one kind of each.
 
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::channels::{self, Channels};
+use super::locks::{self, Lock};
 use crate::line::{self, Line, Work};
 use crate::sample::{Memory, Sample, Stopwatch};
 
@@ -17,8 +21,6 @@ use crate::sample::{Memory, Sample, Stopwatch};
 pub(super) trait Threads: 'static {
     /// Handle of a spawned thread.
     type Handle<T: Send + 'static>: Send + 'static;
-    /// The mutex its users would use.
-    type Mutex: Send + Sync + 'static;
 
     /// Builds the runtime with `workers` workers and runs `body` in it.
     fn run<T, F>(workers: usize, body: F) -> Result<T, String>
@@ -38,18 +40,14 @@ pub(super) trait Threads: 'static {
     fn park();
     /// Sleeps.
     fn sleep(time: Duration);
-    /// A mutex around zero.
-    fn mutex() -> Self::Mutex;
-    /// Adds one under the lock and returns the new value.
-    fn add(mutex: &Self::Mutex) -> u64;
 }
 
-/// Runs `work` on `R`.
+/// Runs `work` on threads of `R`, with locks of `L` and channels of `C`.
 ///
 /// # Errors
 ///
 /// When the runtime cannot be built or a workload's result is wrong.
-pub(super) fn run<R: Threads>(work: &Work) -> Result<Sample, String> {
+pub(super) fn run<R: Threads, L: Lock, C: Channels>(work: &Work) -> Result<Sample, String> {
     let Work {
         line,
         n,
@@ -63,11 +61,18 @@ pub(super) fn run<R: Threads>(work: &Work) -> Result<Sample, String> {
             in_passes::<R>(workers, passes, move || yields::<R>(line.threads(), n))
         }
         Line::Skynet => in_passes::<R>(workers, passes, move || {
-            check(skynet::<R>(0, n), line::skynet_sum(n), n, "skynet's sum")
+            check(skynet::<R>(0, n), line::sum_below(n), n, "skynet's sum")
         }),
-        Line::Mutex8 | Line::Mutex1000 => {
-            in_passes::<R>(workers, passes, move || locks::<R>(line.threads(), n))
+        Line::Mutex8 | Line::Mutex1000 => in_passes::<R>(workers, passes, move || {
+            locks::adders::<R, L>(line.threads(), n)
+        }),
+        Line::PingPong => in_passes::<R>(workers, passes, move || channels::ping_pong::<R, C>(n)),
+        Line::Channel4x4 => {
+            in_passes::<R>(workers, passes, move || channels::four_by_four::<R, C>(n))
         }
+        Line::Ring503 => in_passes::<R>(workers, passes, move || {
+            channels::ring::<R, C>(line.threads(), n)
+        }),
         Line::Fib => in_passes::<R>(workers, passes, move || {
             check(fib::<R>(n), line::fib_value(n), line::fib_spawns(n), "fib")
         }),
@@ -93,7 +98,7 @@ fn in_passes<R: Threads>(
 }
 
 /// `ops` when `got` is what it must be.
-fn check(got: u64, want: u64, ops: u64, what: &str) -> Result<u64, String> {
+pub(super) fn check(got: u64, want: u64, ops: u64, what: &str) -> Result<u64, String> {
     if got == want {
         Ok(ops)
     } else {
@@ -106,7 +111,7 @@ fn spawn_join_all<R: Threads>(n: u64) -> Result<u64, String> {
     let sum = handles.into_iter().map(R::join).sum();
     check(
         sum,
-        line::skynet_sum(n),
+        line::sum_below(n),
         n,
         "the sum of the threads' results",
     )
@@ -116,7 +121,7 @@ fn spawn_join_one<R: Threads>(n: u64) -> Result<u64, String> {
     let sum = (0..n).map(|i| R::join(R::spawn(move || i))).sum();
     check(
         sum,
-        line::skynet_sum(n),
+        line::sum_below(n),
         n,
         "the sum of the threads' results",
     )
@@ -138,23 +143,6 @@ fn skynet<R: Threads>(first: u64, leaves: u64) -> u64 {
     let child = |i: u64| R::spawn(move || skynet::<R>(first + i * part, part));
     let children: Vec<_> = (0..10).map(child).collect();
     children.into_iter().map(R::join).sum()
-}
-
-fn locks<R: Threads>(threads: u64, n: u64) -> Result<u64, String> {
-    let each = n / threads;
-    let total = Arc::new(R::mutex());
-    let spawn = |_| {
-        let total = total.clone();
-        R::spawn(move || {
-            for _ in 0..each {
-                R::add(&total);
-            }
-        })
-    };
-    let handles: Vec<_> = (0..threads).map(spawn).collect();
-    handles.into_iter().for_each(R::join);
-    let ops = each * threads;
-    check(R::add(&total), ops + 1, ops, "the count under the mutex")
 }
 
 fn fib<R: Threads>(n: u64) -> u64 {

@@ -7,15 +7,12 @@
 //! share one CPU lose next to nothing, because a switch rarely falls between the load and the
 //! store; so the CPU time they used is counted, and without parallel running there is no verdict.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::Instant;
 
 use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Scale, unknown_arm};
-use crate::green::{self, Green, Model};
-use crate::probe;
 use crate::sample::{Sample, Samples};
+use crate::together::{self, Kind, Span, Start};
 use crate::units::{Unit, show};
 use crate::verdict::{Part, Premise, Tendency};
 
@@ -32,7 +29,7 @@ static INFO: Info = Info {
     control: "One thread alone, by load and store.",
     premise: "The threads ran in parallel, by the CPU time they used, and one thread alone loses \
               nothing.",
-    next: "all --full (more repeats, larger counts, a million green threads)",
+    next: "false-sharing (threads that share no variable, only a cache line)",
 };
 
 const LOST: &str = "lost";
@@ -69,22 +66,23 @@ impl Experiment for LostUpdates {
     }
 
     fn measure(&self, arm: &str, scale: Scale) -> Result<Sample, ArmError> {
-        let adds = |kind: Kind| kind.adds() * scale.pick(1, 5);
+        let adds = |how: How| how.adds() * scale.pick(1, 5);
         if arm == "alone" {
-            return on_kernel_threads(1, adds(Kind::Plain), Kind::Plain);
+            return run(Kind::Kernel, 1, adds(How::Plain), How::Plain);
         }
-        let (threads, kind) = arm.split_once('-').ok_or_else(|| unknown_arm(arm))?;
-        let kind = match kind {
-            "plain" => Kind::Plain,
-            "atomic" => Kind::Atomic,
-            "mutex" => Kind::Mutex,
+        let (threads, how) = arm.split_once('-').ok_or_else(|| unknown_arm(arm))?;
+        let how = match how {
+            "plain" => How::Plain,
+            "atomic" => How::Atomic,
+            "mutex" => How::Mutex,
             _ => return Err(unknown_arm(arm)),
         };
-        match threads {
-            "kernel" => on_kernel_threads(THREADS, adds(kind), kind),
-            "green" => on_green_threads(THREADS, adds(kind), kind),
-            _ => Err(unknown_arm(arm)),
-        }
+        let threads = match threads {
+            "kernel" => Kind::Kernel,
+            "green" => Kind::Green,
+            _ => return Err(unknown_arm(arm)),
+        };
+        threads.host(|| run(threads, THREADS, adds(how), how))
     }
 
     fn premises(&self, samples: &Samples) -> Vec<Premise> {
@@ -140,13 +138,13 @@ impl Experiment for LostUpdates {
 
 /// How a thread adds one.
 #[derive(Clone, Copy)]
-enum Kind {
+enum How {
     Plain,
     Atomic,
     Mutex,
 }
 
-impl Kind {
+impl How {
     /// How often each thread adds at the quick scale. Each loop must last for several time slices,
     /// or the threads may run one after the other; a plain addition takes under a nanosecond when
     /// it is optimised and tens of them when it is not.
@@ -164,55 +162,31 @@ impl Kind {
 struct Race {
     count: AtomicU64,
     guarded: Mutex<u64>,
-    ready: AtomicUsize,
+    start: Start,
     threads: usize,
     adds: u32,
-    kind: Kind,
-}
-
-/// When one thread began and ended its loop, and the CPU time it used in between.
-#[derive(Clone, Copy)]
-struct Span {
-    begun: Instant,
-    ended: Instant,
-    cpu_ns: f64,
+    how: How,
 }
 
 impl Race {
-    fn new(threads: usize, adds: u32, kind: Kind) -> Arc<Self> {
+    fn new(threads: usize, adds: u32, how: How) -> Arc<Self> {
         Arc::new(Self {
             count: AtomicU64::new(0),
             guarded: Mutex::new(0),
-            ready: AtomicUsize::new(0),
+            start: Start::new(threads),
             threads,
             adds,
-            kind,
+            how,
         })
     }
 
-    /// What every thread does. `give_way` lets the others reach the starting line.
+    /// What every thread does. No loop gives its green thread another kernel thread.
     fn run(&self, give_way: impl Fn()) -> Span {
-        // ORDER: Release pairs with the Acquire load below.
-        self.ready.fetch_add(1, Ordering::Release);
-        // ORDER: Acquire pairs with the Release addition above, of the other threads.
-        while self.ready.load(Ordering::Acquire) < self.threads {
-            give_way();
-        }
-        let cpu_before = probe::thread_cpu_time_ns();
-        let begun = Instant::now();
-        match self.kind {
-            Kind::Plain => (0..self.adds).for_each(|_| self.add_plainly()),
-            Kind::Atomic => (0..self.adds).for_each(|_| self.add_atomically()),
-            Kind::Mutex => (0..self.adds).for_each(|_| self.add_under_mutex()),
-        }
-        let ended = Instant::now();
-        // No loop gives its green thread another kernel thread, so both readings are of one.
-        let cpu_ns = probe::thread_cpu_time_ns() - cpu_before;
-        Span {
-            begun,
-            ended,
-            cpu_ns,
-        }
+        self.start.run(give_way, || match self.how {
+            How::Plain => (0..self.adds).for_each(|_| self.add_plainly()),
+            How::Atomic => (0..self.adds).for_each(|_| self.add_atomically()),
+            How::Mutex => (0..self.adds).for_each(|_| self.add_under_mutex()),
+        })
     }
 
     fn add_plainly(&self) {
@@ -236,59 +210,21 @@ impl Race {
         // ORDER: Relaxed, every thread that added was joined before.
         let counted = self.count.load(Ordering::Relaxed) + guarded;
         let all = self.threads as f64 * f64::from(self.adds);
-        let elapsed = total(spans);
-        let used: f64 = spans.iter().map(|span| span.cpu_ns).sum();
         Sample::new()
             .with(LOST, 1.0 - counted as f64 / all)
-            .with(TIME, elapsed / all)
-            .with(CPUS, used / elapsed)
+            .with(TIME, together::elapsed_ns(spans) / all)
+            .with(CPUS, together::cpus_used(spans))
     }
 }
 
-/// From the first beginning to the last end.
-fn total(spans: &[Span]) -> f64 {
-    let first = spans.iter().map(|span| span.begun).min();
-    let last = spans.iter().map(|span| span.ended).max();
-    first
-        .zip(last)
-        .map_or(f64::NAN, |(first, last)| (last - first).as_nanos() as f64)
-}
-
-fn on_kernel_threads(threads: usize, adds: u32, kind: Kind) -> Result<Sample, ArmError> {
-    let race = Race::new(threads, adds, kind);
-    let handles: Vec<_> = (0..threads)
-        .map(|_| {
-            let race = Arc::clone(&race);
-            thread::spawn(move || race.run(thread::yield_now))
-        })
-        .collect();
-    let mut spans = Vec::with_capacity(threads);
-    for handle in handles {
-        spans.push(
-            handle
-                .join()
-                .map_err(|_| ArmError::Failed("a thread panicked".into()))?,
-        );
+fn run(kind: Kind, threads: usize, adds: u32, how: How) -> Result<Sample, ArmError> {
+    let race = Race::new(threads, adds, how);
+    let mut handles = Vec::with_capacity(threads);
+    for _ in 0..threads {
+        let race = Arc::clone(&race);
+        handles.push(kind.spawn(move || race.run(|| kind.yield_now()))?);
     }
-    Ok(race.sample(&spans))
-}
-
-fn on_green_threads(threads: usize, adds: u32, kind: Kind) -> Result<Sample, ArmError> {
-    let green = Green::start(Model::ManyToMany, probe::cpus().max(2))?;
-    green.run(move || {
-        let race = Race::new(threads, adds, kind);
-        let mut handles = Vec::with_capacity(threads);
-        for _ in 0..threads {
-            let race = Arc::clone(&race);
-            handles.push(green::spawn(move || race.run(green::yield_now))?);
-        }
-        let mut spans = Vec::with_capacity(threads);
-        for handle in handles {
-            let span = handle.join();
-            spans.push(span.map_err(|_| ArmError::Failed("a green thread panicked".into()))?);
-        }
-        Ok(race.sample(&spans))
-    })
+    Ok(race.sample(&together::join_all(handles)?))
 }
 
 #[cfg(test)]
@@ -339,7 +275,7 @@ mod tests {
 
     #[test]
     fn additions_that_are_missing_are_counted() {
-        let race = Race::new(1, 10, Kind::Atomic);
+        let race = Race::new(1, 10, How::Atomic);
         let span = race.run(|| ());
         assert_eq!(race.sample(&[span]).get(LOST), 0.0);
         race.count.store(4, Ordering::Relaxed); // ORDER: Relaxed, one thread.

@@ -1,13 +1,18 @@
 //! The experiments, in the order of the quick tour.
 
 mod blocking_call;
+mod channels;
 mod context_switch;
+mod deadlock;
 mod event_loop_scale;
+mod false_sharing;
 mod frozen_ticker;
 mod io_bound;
+mod lock_order;
 mod lost_updates;
 mod models;
 mod spawn_cost;
+mod sync_matrix;
 mod thread_memory;
 
 use crate::experiment::Experiment;
@@ -25,6 +30,11 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &io_bound::IoBound,
         &event_loop_scale::EventLoopScale,
         &lost_updates::LostUpdates,
+        &false_sharing::FalseSharing,
+        &sync_matrix::SyncMatrix,
+        &channels::Channels,
+        &deadlock::Deadlock,
+        &lock_order::LockOrder,
     ]
 }
 

@@ -14,7 +14,7 @@ use super::error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
 use super::list::List;
-use super::prim::{NEVER, Wait, checkpoint, deadline_after, deadline_at};
+use super::prim::{NEVER, Wait, deadline_after, deadline_at};
 use super::timer::{Timer, wait_for_nothing};
 use super::zero::{Side, Zero};
 
@@ -195,7 +195,7 @@ impl<T> Sender<T> {
         deadline_ns: u64,
         site: &'static Location<'static>,
     ) -> Result<(), (Refused, T)> {
-        let sent = match &self.kind {
+        match &self.kind {
             SenderKind::Array(array) => {
                 let wait = Wait::new(WaitReason::Send, array.address(), site);
                 array.channel().send(message, wait, deadline_ns)
@@ -214,9 +214,7 @@ impl<T> Sender<T> {
                     _ => Ok(()),
                 }
             }
-        };
-        checkpoint();
-        sent
+        }
     }
 
     /// Whether there is no message. With capacity 0 there never is one.
@@ -395,7 +393,7 @@ impl<T> Receiver<T> {
         site: &'static Location<'static>,
     ) -> Result<T, Refused> {
         let wait = Wait::new(WaitReason::Recv, self.address(), site);
-        let received = match &self.kind {
+        match &self.kind {
             ReceiverKind::Array(array) => array.channel().recv(wait, deadline_ns),
             ReceiverKind::List(list) => list.channel().recv(wait, deadline_ns),
             ReceiverKind::Zero(zero) => {
@@ -413,9 +411,7 @@ impl<T> Receiver<T> {
                 wait_for_nothing(wait, deadline_ns);
                 Err(Refused::NotReady)
             }
-        };
-        checkpoint();
-        received
+        }
     }
 
     /// The messages, until the channel is empty and no sender is left.

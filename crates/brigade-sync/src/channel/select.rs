@@ -30,7 +30,7 @@ use super::array::{self, Refused};
 use super::error::{RecvError, SelectTimeoutError, SendError, TrySelectError};
 use super::handle::{Receiver, ReceiverKind, Sender, SenderKind};
 use super::list;
-use super::prim::{NEVER, Wait, checkpoint, deadline_after, deadline_at, is_past, with_current};
+use super::prim::{NEVER, Wait, deadline_after, deadline_at, is_past, random, with_current};
 use super::waiter::{Seen, Selection, Waiter};
 use super::zero::{Chosen, Side};
 
@@ -341,16 +341,14 @@ fn choose(
 ) -> Option<(usize, Token)> {
     let wait = Wait::new(WaitReason::Select, 0, site);
     loop {
-        random::shuffle(arms);
+        shuffle(arms);
         let ready = arms
             .iter()
             .find_map(|arm| Some((arm.index, arm.handle.choose()?)));
         if ready.is_some() {
-            checkpoint();
             return ready;
         }
         if is_past(deadline_ns) {
-            checkpoint();
             return None;
         }
         if let Some((position, token)) = block(arms, &wait, deadline_ns) {
@@ -364,7 +362,7 @@ fn choose(
 #[inline(never)]
 fn block(arms: &[Arm<'_>], wait: &Wait, deadline_ns: u64) -> Option<(usize, Token)> {
     with_current(|me| {
-        let selection = Selection::new(me.sleeper());
+        let selection = Selection::new_shared(me.sleeper());
         let mut limit_ns = deadline_ns;
         let mut enqueued = 0;
         for arm in arms {
@@ -379,7 +377,7 @@ fn block(arms: &[Arm<'_>], wait: &Wait, deadline_ns: u64) -> Option<(usize, Toke
                 break;
             }
         }
-        let seen = selection.wait(me, wait, limit_ns);
+        let seen = selection.wait(me, wait, limit_ns, || selection.abort());
         for (position, arm) in arms[..enqueued].iter().enumerate() {
             if seen != Seen::Released(position) {
                 arm.handle.leave(&arm.waiter);
@@ -759,38 +757,12 @@ pub mod internal {
     }
 }
 
-/// The order in which a select looks at its operations.
-mod random {
-    use std::cell::Cell;
-
-    thread_local! {
-        static SEED: Cell<u64> = const { Cell::new(0) };
-    }
-
-    /// Marsaglia's xorshift; good enough for a fair choice.
-    fn next() -> u64 {
-        SEED.try_with(|seed| {
-            let mut x = seed.get();
-            if x == 0 {
-                // Threads begin differently.
-                x = (&raw const *seed).addr() as u64 | 1;
-            }
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^= x << 17;
-            seed.set(x);
-            x
-        })
-        .unwrap_or(0)
-    }
-
-    /// Puts the items into a random order.
-    #[inline]
-    pub(super) fn shuffle<T>(items: &mut [T]) {
-        for end in 2..=items.len() {
-            let random = next() >> 32;
-            items.swap(end - 1, (random * end as u64 >> 32) as usize);
-        }
+/// Puts the operations into a random order.
+#[inline]
+fn shuffle<T>(items: &mut [T]) {
+    for end in 2..=items.len() {
+        let at = u64::from(random()) * end as u64 >> 32;
+        items.swap(end - 1, at as usize);
     }
 }
 

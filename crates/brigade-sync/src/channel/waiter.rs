@@ -15,7 +15,8 @@
 //!
 //! # Invariants
 //!
-//! 1. *One choice.* `WAITING` is left once, by one compare-and-exchange. So of all the channels a thread waits for, one
+//! 1. *One choice.* `WAITING` is left once: by one compare-and-exchange, or, when the thread waits for one channel only,
+//!    under that channel's lock together with the removal from the list. So of all the channels a thread waits for, one
 //!    wakes it, and a wake is never spent on a thread that leaves by itself.
 //! 2. *Lifetime.* A waiter and its selection are touched by others only under the lock of a list in which the waiter
 //!    is, or was when that critical section began. A thread leaves only after it has taken each of its waiters out
@@ -37,7 +38,7 @@ use core::ptr;
 
 use super::prim::{
     AtomicU32, AtomicUsize, Current, Lock, NEVER, Ordering, Runnable, Runnables, Sleeper, Wait,
-    now_ns, with_current,
+    now_ns, with_current, yield_if_overdue,
 };
 
 const WAITING: usize = 0;
@@ -52,6 +53,9 @@ const ARM_SHIFT: u32 = 3;
 pub(super) struct Selection {
     state: AtomicUsize,
     sleeper: Sleeper,
+    /// Whether it has waiters in several lists. If not, all but the thread's looks happens under the one lock, and who
+    /// finds its waiter in the list need not ask whether it can be claimed.
+    is_shared: bool,
 }
 
 /// What a waiting thread finds when it looks.
@@ -70,11 +74,21 @@ pub(super) enum Seen {
 }
 
 impl Selection {
+    /// One for a single operation.
     #[inline(always)]
     pub(super) fn new(sleeper: Sleeper) -> Selection {
         Selection {
             state: AtomicUsize::new(WAITING),
             sleeper,
+            is_shared: false,
+        }
+    }
+
+    /// One for several operations.
+    pub(super) fn new_shared(sleeper: Sleeper) -> Selection {
+        Selection {
+            is_shared: true,
+            ..Selection::new(sleeper)
         }
     }
 
@@ -83,7 +97,7 @@ impl Selection {
     pub(super) fn new_claimed(sleeper: Sleeper) -> Selection {
         Selection {
             state: AtomicUsize::new(CLAIMED),
-            sleeper,
+            ..Selection::new(sleeper)
         }
     }
 
@@ -101,9 +115,9 @@ impl Selection {
         }
     }
 
-    /// By the thread: stops waiting, unless somebody has chosen.
-    #[inline]
+    /// By the thread, for several operations: stops waiting, unless somebody has chosen.
     pub(super) fn abort(&self) {
+        debug_assert!(self.is_shared);
         // ORDER: Acquire on failure: as in `look`. Relaxed on success: publishes nothing.
         let _ = self.state.compare_exchange(
             WAITING,
@@ -113,9 +127,19 @@ impl Selection {
         );
     }
 
+    /// By the thread, for a single operation, when it has taken its waiter out of the list itself.
+    fn set_aborted(&self) {
+        debug_assert!(!self.is_shared);
+        // ORDER: Relaxed: read by the thread itself.
+        self.state.store(ABORTED, Ordering::Relaxed);
+    }
+
     /// By a waker, under the lock: the thread is the waker's to wake. False: it was chosen or has left.
     #[inline(always)]
-    pub(super) fn claim(&self) -> bool {
+    fn claim(&self) -> bool {
+        if !self.is_shared {
+            return true;
+        }
         // ORDER: Relaxed: what the thread wrote before it waited came through the lock of the list; `finish` publishes.
         let claimed = self.state.compare_exchange(
             WAITING,
@@ -124,6 +148,12 @@ impl Selection {
             Ordering::Relaxed,
         );
         claimed.is_ok()
+    }
+
+    /// By a waker that has claimed it, under the lock, and will finish later.
+    pub(super) fn keep(&self) {
+        // ORDER: Relaxed: tells the thread not to leave when its time is up, which it looks for under the lock.
+        self.state.store(CLAIMED, Ordering::Relaxed);
     }
 
     /// Whether a waker could claim it now.
@@ -153,12 +183,19 @@ impl Selection {
         runnable
     }
 
-    /// By the thread: parks until an arm was chosen, or it was aborted, or the deadline passed and nobody had chosen.
+    /// By the thread: parks until an arm was chosen, or it was aborted. When the deadline has passed it calls `expire`,
+    /// which aborts unless somebody has chosen.
     #[inline]
-    pub(super) fn wait(&self, me: &Current, wait: &Wait, deadline_ns: u64) -> Seen {
+    pub(super) fn wait(
+        &self,
+        me: &Current,
+        wait: &Wait,
+        deadline_ns: u64,
+        expire: impl Fn(),
+    ) -> Seen {
         loop {
             match self.look() {
-                Seen::Waiting if deadline_ns != NEVER && now_ns() >= deadline_ns => self.abort(),
+                Seen::Waiting if deadline_ns != NEVER && now_ns() >= deadline_ns => expire(),
                 Seen::Waiting => me.park(wait, deadline_ns),
                 Seen::Claimed => me.park(wait, NEVER),
                 seen => return seen,
@@ -294,6 +331,14 @@ impl List {
         }
     }
 
+    /// By the thread, for a single operation: leaves the list, unless somebody has chosen.
+    pub(super) fn expire(&mut self, waiter: &Waiter) {
+        if self.unlink(waiter) {
+            // SAFETY: the waiter's own thread calls.
+            unsafe { waiter.selection() }.set_aborted();
+        }
+    }
+
     /// Whether somebody else than `own` waits.
     pub(super) fn has_waiting(&self, own: *const Selection) -> bool {
         let mut at = self.head;
@@ -364,6 +409,7 @@ impl Waiters {
         self.note_empty(&list);
         drop(list);
         runnables.schedule();
+        yield_if_overdue();
     }
 
     /// Puts a waiter into the list. The caller looks at the channel once more before it waits.
@@ -411,11 +457,16 @@ impl Waiters {
             let waiter = Waiter::new(&selection, 0);
             // SAFETY: new; `wait` ends in one of the states below, which are those of invariant 2.
             unsafe { self.enqueue(&waiter) };
+            let expire = || {
+                let mut list = self.list.lock();
+                list.expire(&waiter);
+                self.note_empty(&list);
+            };
             if !must_wait() {
-                selection.abort();
+                expire();
             }
-            if !matches!(selection.wait(me, wait, deadline_ns), Seen::Released(_)) {
-                self.leave(&waiter);
+            if matches!(selection.wait(me, wait, deadline_ns, expire), Seen::Taken(_)) {
+                drop(self.list.lock());
             }
         });
     }

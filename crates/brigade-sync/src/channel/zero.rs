@@ -29,7 +29,7 @@ use core::mem;
 
 use super::array::Refused;
 use super::counter::Channel;
-use super::prim::{Current, Lock, NEVER, Place, Runnables, Wait, with_current};
+use super::prim::{Current, Lock, NEVER, Place, Runnables, Wait, with_current, yield_if_overdue};
 use super::waiter::{List, Seen, Selection, Waiter};
 
 /// Which side of the channel a thread is on.
@@ -144,6 +144,7 @@ impl<T> Zero<T> {
                     drop(state);
                     if let Some(runnable) = runnable {
                         runnable.schedule();
+                        yield_if_overdue();
                     }
                     return Ok(message);
                 }
@@ -162,9 +163,10 @@ impl<T> Zero<T> {
                 // SAFETY: new, and stays until the end of the wait below.
                 unsafe { state.own(side).push(&waiter) };
                 drop(state);
-                let seen = peer.selection.wait(me, wait, deadline_ns);
-                if !matches!(seen, Seen::Released(_)) {
-                    self.state.lock().own(side).unlink(&waiter);
+                let expire = || self.state.lock().own(side).expire(&waiter);
+                let seen = peer.selection.wait(me, wait, deadline_ns, expire);
+                if matches!(seen, Seen::Taken(_)) {
+                    drop(self.state.lock());
                 }
                 message = peer.message.into_inner();
                 if side.is_served(&message) {
@@ -198,7 +200,7 @@ impl<T> Zero<T> {
         if let Some(runnable) = runnable {
             runnable.schedule();
         }
-        if !matches!(peer.selection.wait(me, wait, NEVER), Seen::Released(_)) {
+        if !matches!(peer.selection.wait(me, wait, NEVER, || {}), Seen::Released(_)) {
             drop(self.state.lock());
         }
         peer.message.into_inner()
@@ -208,8 +210,14 @@ impl<T> Zero<T> {
     pub(super) fn choose(&self, side: Side) -> Result<Chosen, Refused> {
         let mut state = self.state.lock();
         match state.other(side).claim() {
-            Some(waiter) if waiter.peer.get().is_null() => Ok(Chosen::Select(waiter)),
-            Some(waiter) => Ok(Chosen::Peer(waiter.peer.get())),
+            Some(waiter) => {
+                // SAFETY: just claimed; under the lock.
+                unsafe { waiter.selection() }.keep();
+                Ok(match waiter.peer.get() {
+                    peer if peer.is_null() => Chosen::Select(waiter),
+                    peer => Chosen::Peer(peer),
+                })
+            }
             None if state.is_disconnected => Err(Refused::Disconnected),
             None => Err(Refused::NotReady),
         }

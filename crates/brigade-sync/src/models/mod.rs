@@ -3,7 +3,9 @@
 //! Beside the models that must hold stand planted faults that the checker must find.
 
 mod green;
+mod members;
 mod once_word;
 mod permits;
 mod raw;
+mod signal;
 mod wait_queue;

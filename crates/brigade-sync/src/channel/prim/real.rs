@@ -41,11 +41,12 @@ impl<T> Place<T> {
 #[inline(always)]
 pub(crate) fn total_order() {}
 
-/// A place where a thread that never parks lets others run if it has had its time.
+/// After waking others: lets them run if the thread has had its time. One that never wakes anybody and never waits is
+/// like one that computes: the monitor sees to it.
 #[inline(always)]
-pub(crate) fn checkpoint() {
+pub(crate) fn yield_if_overdue() {
     if let Some(green) = Green::current() {
-        green.checkpoint();
+        green.yield_if_overdue();
     }
 }
 
@@ -53,4 +54,25 @@ pub(crate) fn checkpoint() {
 #[inline]
 pub(crate) fn is_past(deadline_ns: u64) -> bool {
     deadline_ns == 0 || (deadline_ns != NEVER && now_ns() >= deadline_ns)
+}
+
+thread_local! {
+    static SEED: core::cell::Cell<u64> = const { core::cell::Cell::new(0) };
+}
+
+/// Marsaglia's xorshift: good enough for a fair choice.
+pub(crate) fn random() -> u32 {
+    SEED.try_with(|seed| {
+        let mut x = seed.get();
+        if x == 0 {
+            // Threads begin differently.
+            x = (&raw const *seed).addr() as u64 | 1;
+        }
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        seed.set(x);
+        (x >> 32) as u32
+    })
+    .unwrap_or(0)
 }

@@ -1,7 +1,9 @@
-//! tokio: tasks on the multi-thread runtime, `tokio::sync::Mutex`, `tokio::time`.
+//! tokio: tasks on the multi-thread runtime, `tokio::sync::Mutex`, `tokio::time`, and any channels.
 //!
 //! Each workload is the async twin of the one in `threads`. The first function
 //! runs as a spawned task, because `block_on` itself is not on a worker.
+
+pub(super) mod channels;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,16 +14,17 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, Notify};
 
+use self::channels::Channels;
 use super::threads::{Beside, TICK, blockers};
 use crate::line::{self, Line, Work};
 use crate::sample::{Memory, Sample, Stopwatch};
 
-/// Runs `work` on a runtime of its own.
+/// Runs `work` on a runtime of its own, with channels of `C`.
 ///
 /// # Errors
 ///
 /// When the runtime cannot be built or a workload's result is wrong.
-pub(super) fn run(work: &Work) -> Result<Sample, String> {
+pub(super) fn run<C: Channels>(work: &Work) -> Result<Sample, String> {
     let Work {
         line,
         n,
@@ -38,7 +41,7 @@ pub(super) fn run(work: &Work) -> Result<Sample, String> {
         Line::Sleep1m => in_task(&runtime, sleepers(n)),
         Line::TickerHogs => ticker(&runtime, n, |end| vec![Beside::Compute(end); 8]),
         Line::TickerBlocking => ticker(&runtime, n, blockers),
-        _ => Sample::of_passes(passes, || in_task(&runtime, pass(line, n))?),
+        _ => Sample::of_passes(passes, || in_task(&runtime, pass::<C>(line, n))?),
     }
 }
 
@@ -52,14 +55,20 @@ fn in_task<T: Send + 'static>(
         .map_err(|e| e.to_string())
 }
 
-async fn pass(line: Line, n: u64) -> Result<u64, String> {
+async fn pass<C: Channels>(line: Line, n: u64) -> Result<u64, String> {
     let wrong = |what: &str| Err(format!("{what} is wrong"));
     match line {
-        Line::SpawnJoinAll if spawn_join_all(n).await != line::skynet_sum(n) => wrong("the sum"),
-        Line::SpawnJoinOne if spawn_join_one(n).await != line::skynet_sum(n) => wrong("the sum"),
-        Line::Skynet if skynet(0, n).await != line::skynet_sum(n) => wrong("skynet's sum"),
+        Line::SpawnJoinAll if spawn_join_all(n).await != line::sum_below(n) => wrong("the sum"),
+        Line::SpawnJoinOne if spawn_join_one(n).await != line::sum_below(n) => wrong("the sum"),
+        Line::Skynet if skynet(0, n).await != line::sum_below(n) => wrong("skynet's sum"),
         Line::Fib if fib(n).await != line::fib_value(n) => wrong("fib"),
+        Line::PingPong if channels::ping_pong::<C>(n).await != n => wrong("the count"),
+        Line::Channel4x4 if channels::four_by_four::<C>(n).await != line::sum_below(n) => {
+            wrong("the sum")
+        }
+        Line::Ring503 if channels::ring::<C>(line.threads(), n).await != n => wrong("the count"),
         Line::SpawnJoinAll | Line::SpawnJoinOne | Line::Skynet => Ok(n),
+        Line::PingPong | Line::Channel4x4 | Line::Ring503 => Ok(n),
         Line::Fib => Ok(line::fib_spawns(n)),
         Line::Yield2 | Line::Yield1000 => Ok(yields(line.threads(), n).await),
         Line::Mutex8 | Line::Mutex1000 => locks(line.threads(), n).await,
