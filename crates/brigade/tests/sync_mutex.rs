@@ -10,7 +10,7 @@ use brigade::runtime::{Builder, Runtime};
 use brigade::sync::{Mutex, MutexGuard, TryLockError};
 use brigade_runtime::WaitReason;
 use brigade_runtime::park::me;
-use common::mixed::{everywhere, mixed, waiting};
+use common::mixed::{everywhere, mixed, waiting, where_computing_freezes_nobody};
 use common::{Count, Watch, hop, migrating};
 
 const LONG: Duration = Duration::from_secs(250);
@@ -92,7 +92,7 @@ fn a_guard_is_dropped_on_another_kernel_thread_than_it_was_made_on() {
 
 #[test]
 fn a_thread_that_waits_gets_the_lock_from_one_that_takes_it_all_the_time() {
-    everywhere(|runtime| {
+    where_computing_freezes_nobody(|runtime| {
         let shared = Arc::new((Mutex::new(()), Count::new()));
         let theirs = Arc::clone(&shared);
         let greedy = runtime.spawn(move || {

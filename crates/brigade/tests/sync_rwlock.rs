@@ -11,7 +11,7 @@ use brigade::sync::{RwLock, RwLockWriteGuard, TryLockError};
 use brigade_event::Mode;
 use brigade_runtime::WaitReason;
 use brigade_runtime::park::me;
-use common::mixed::{everywhere, mixed, waiting};
+use common::mixed::{everywhere, mixed, waiting, where_computing_freezes_nobody};
 use common::{Count, Watch, hop, migrating};
 
 const LONG: Duration = Duration::from_secs(250);
@@ -160,7 +160,7 @@ fn a_guard_is_dropped_on_another_kernel_thread_than_it_was_made_on() {
 
 /// One side takes the lock all the time, in two threads that overlap; the other gets it all the same.
 fn is_served(greedy_writes: bool) {
-    everywhere(|runtime| {
+    where_computing_freezes_nobody(|runtime| {
         let shared = Arc::new((RwLock::new(()), Count::new()));
         let greedy: Vec<_> = (0..2)
             .map(|_| {
