@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn only_shared_mappings_count_as_shared() {
         let maps = "1000-2000 rw-p 0 00:00 0\n3000-4000 rw-s 0 00:01 5 /dev/shm/x\nnonsense\n";
-        assert_eq!(shared_memory(maps), [0x3000..0x4000]);
+        assert_eq!(shared_memory(maps), vec![0x3000..0x4000; 1]);
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(crate) fn register_fork_handlers() {
         roster::unlock_after_fork();
         launch::unlock_after_fork(false);
     };
-    // SAFETY: as above.
+    // SAFETY: the locks were taken before the fork; the child has one thread, and its entry is named.
     let child = || unsafe {
         roster::unlock_in_child(ME.get());
         launch::unlock_after_fork(true);

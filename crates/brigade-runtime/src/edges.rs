@@ -307,7 +307,7 @@ impl Search {
             // SAFETY: the caller's contract; or it waits for the end of such a thread (module, 3).
             let task = unsafe { node.task.as_ref() };
             if let Some(joiner) = task.joiner() {
-                // SAFETY: as above.
+                // SAFETY: who joins a thread stays until that has ended.
                 self.push(unsafe { joiner.as_ref() }, at as u16, Via::Join, target);
             }
             if let Some(scope) = task.scope() {
@@ -357,7 +357,7 @@ impl Search {
         if leads_on || task.scope().is_some() || is_owner(task, via, target) {
             let first = self.len;
             self.push(task, parent, via, target);
-            // SAFETY: as above.
+            // SAFETY: the thread is in the lot, under the lot's lock, and cannot end before it has left.
             unsafe { self.push_waiters_for_end(first, target) };
         }
     }

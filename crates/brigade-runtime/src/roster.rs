@@ -396,7 +396,7 @@ impl Entry {
             // SAFETY: blocks are never freed.
             block = unsafe { block.as_ref() }?.next.load(Ordering::Acquire); // ORDER: Acquire: as above.
         }
-        // SAFETY: as above.
+        // SAFETY: blocks are never freed.
         Some(unsafe { &block.as_ref()?.slots[index % BLOCK_SLOTS] })
     }
 

@@ -285,14 +285,13 @@ impl Task {
     pub(crate) fn unset_joiner(&self, waiter: &Task) -> bool {
         let waiter = ptr::from_ref(waiter).cast_mut();
         // ORDER: Acquire: as `is_done`, on failure; on success nothing is read.
-        self.joiner
-            .compare_exchange(
-                waiter,
-                ptr::null_mut(),
-                Ordering::Acquire,
-                Ordering::Acquire,
-            )
-            .is_ok()
+        let before = self.joiner.compare_exchange(
+            waiter,
+            ptr::null_mut(),
+            Ordering::Acquire,
+            Ordering::Acquire,
+        );
+        before.is_ok()
     }
 
     /// The thread that waits for the end of this one; it does not go away before that.

@@ -181,7 +181,7 @@ fn shared_futex() {
     thread::spawn(|| thread::park());
     // A kernel thread, because a process wakes the kernel's waiters only; nothing of Brigade's knows of it.
     while word.load(Ordering::SeqCst) == 0 {
-        // SAFETY: as above.
+        // SAFETY: a valid word, no time; the call reads nothing else.
         unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, 0, 0_usize) };
     }
 }

@@ -9,7 +9,7 @@ fn a_notification_before_the_park_prevents_it() {
     assert!(word.take_notification());
     assert!(!word.take_notification());
     assert!(word.commit_park());
-    assert!(word.is_parked());
+    assert!(word.parked_value().is_some());
 }
 
 #[test]
