@@ -6,12 +6,12 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use brigade::runtime::{Builder, Runtime};
+use brigade::runtime::{Builder, Model, Runtime};
 use brigade::sync::{Mutex, MutexGuard, TryLockError};
 use brigade_runtime::WaitReason;
 use brigade_runtime::park::me;
 use common::mixed::{everywhere, mixed, waiting, where_computing_freezes_nobody};
-use common::{Count, Watch, hop, migrating};
+use common::{Count, Watch, hop, migrating, on_model};
 
 const LONG: Duration = Duration::from_secs(250);
 const SHORT: Duration = Duration::from_millis(5);
@@ -124,6 +124,31 @@ fn a_thread_that_waits_gets_the_lock_from_one_that_takes_it_all_the_time() {
         kernel.join().expect("no panic");
         shared.1.up();
         greedy.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_thread_that_overtakes_hands_the_lock_over_in_the_end() {
+    // On the only worker, so that the waiter cannot take the lock before the other thread tries to.
+    on_model(Model::ManyToOne, |runtime| {
+        let mutex = Arc::new(Mutex::new(()));
+        let theirs = Arc::clone(&mutex);
+        let overtakes = runtime.spawn(move || {
+            let mut guard = theirs.lock().expect("nobody panics");
+            let waiter = Arc::clone(&theirs);
+            let waiter = brigade::thread::spawn(move || drop(waiter.lock().expect("no panic")));
+            loop {
+                // The waiter comes, and finds the lock taken.
+                brigade::thread::yield_now();
+                drop(guard);
+                match theirs.try_lock() {
+                    Ok(taken) => guard = taken,
+                    Err(_) => break,
+                }
+            }
+            waiter.join().expect("no panic");
+        });
+        overtakes.join().expect("no panic");
     });
 }
 

@@ -6,13 +6,13 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use brigade::runtime::{Builder, Runtime};
+use brigade::runtime::{Builder, Model, Runtime};
 use brigade::sync::{RwLock, RwLockWriteGuard, TryLockError};
 use brigade_event::Mode;
 use brigade_runtime::WaitReason;
 use brigade_runtime::park::me;
 use common::mixed::{everywhere, mixed, waiting, where_computing_freezes_nobody};
-use common::{Count, Watch, hop, migrating};
+use common::{Count, Watch, hop, migrating, on_model};
 
 const LONG: Duration = Duration::from_secs(250);
 const SHORT: Duration = Duration::from_millis(5);
@@ -203,6 +203,49 @@ fn writers_are_served_beside_readers_that_overlap() {
 #[test]
 fn readers_are_served_beside_writers() {
     is_served(true);
+}
+
+/// A thread that holds the lock in one mode gives it back and tries to take it again at once, until it fails because
+/// the lock was handed to a thread that waits for it in another.
+fn is_handed_over<'a, G>(
+    try_lock: impl Fn(&'a RwLock<()>) -> Option<G>,
+    lock: &'a Arc<RwLock<()>>,
+    wait: fn(&RwLock<()>),
+) {
+    let mut guard = try_lock(lock).expect("free");
+    let theirs = Arc::clone(lock);
+    let waiter = brigade::thread::spawn(move || wait(&theirs));
+    loop {
+        // The waiter comes, and finds the lock taken.
+        brigade::thread::yield_now();
+        drop(guard);
+        match try_lock(lock) {
+            Some(taken) => guard = taken,
+            None => break,
+        }
+    }
+    waiter.join().expect("no panic");
+}
+
+#[test]
+fn a_thread_that_overtakes_hands_the_lock_over_in_the_end() {
+    fn read(lock: &RwLock<()>) {
+        drop(lock.read().expect("nobody panics"));
+    }
+    fn write(lock: &RwLock<()>) {
+        drop(lock.write().expect("nobody panics"));
+    }
+    // On the only worker, so that the waiter cannot take the lock before the other thread tries to.
+    on_model(Model::ManyToOne, |runtime| {
+        let overtakes = runtime.spawn(|| {
+            let lock = Arc::new(RwLock::new(()));
+            is_handed_over(|lock| lock.try_write().ok(), &lock, read);
+            is_handed_over(|lock| lock.try_write().ok(), &lock, write);
+            is_handed_over(|lock| lock.try_read().ok(), &lock, write);
+            drop(lock.try_write().expect("free"));
+        });
+        overtakes.join().expect("no panic");
+    });
 }
 
 #[test]
