@@ -161,6 +161,9 @@ impl Lock {
     /// Takes the lock if that needs no waiting.
     #[inline]
     fn try_acquire(&self, mode: Mode, site: &'static Location<'static>) -> bool {
+        if order::is_on() {
+            order::before_try(&self.tag);
+        }
         let is_taken = self.raw.try_lock(mode);
         if is_taken {
             self.taken(mode, park::me(), site);
@@ -175,6 +178,9 @@ impl Lock {
         site: &'static Location<'static>,
         deadline_ns: impl FnOnce() -> u64,
     ) -> bool {
+        if order::is_on() {
+            order::before_try(&self.tag);
+        }
         let is_taken = self.raw.try_lock(mode) || self.wait(mode, site, deadline_ns()).is_ok();
         if is_taken {
             self.taken(mode, park::me(), site);
@@ -381,10 +387,7 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     #[inline(always)]
-    fn read_if(
-        &self,
-        take: impl FnOnce(&Lock) -> bool,
-    ) -> TryLockResult<RwLockReadGuard<'_, T>> {
+    fn read_if(&self, take: impl FnOnce(&Lock) -> bool) -> TryLockResult<RwLockReadGuard<'_, T>> {
         if !take(&self.lock) {
             return Err(TryLockError::WouldBlock);
         }
@@ -393,10 +396,7 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     #[inline(always)]
-    fn write_if(
-        &self,
-        take: impl FnOnce(&Lock) -> bool,
-    ) -> TryLockResult<RwLockWriteGuard<'_, T>> {
+    fn write_if(&self, take: impl FnOnce(&Lock) -> bool) -> TryLockResult<RwLockWriteGuard<'_, T>> {
         if !take(&self.lock) {
             return Err(TryLockError::WouldBlock);
         }
