@@ -180,8 +180,8 @@ pub fn lock_order(on: bool) {
 ///
 /// # Panics
 ///
-/// A panic of the handler comes out of the `lock` that closed the circle, so that a test can fail there. (Not where a
-/// condition variable takes its mutex again: there a line on stderr says so, and the program goes on.)
+/// A panic of the handler comes out of the `lock` that closed the circle (or out of the wait for a condition variable,
+/// which takes its mutex again), so that a test can fail there.
 ///
 /// # Blocking
 ///

@@ -213,6 +213,8 @@ fn a_lock_that_is_only_tried_makes_no_order_but_holds_up_others() {
         let _a = a.try_lock().unwrap();
     }
     assert_eq!(reports("try").len(), 0);
+    // One that was never taken otherwise.
+    let b = named("try.b");
     {
         let _b = b.try_lock().unwrap();
         let _a = a.lock().unwrap();

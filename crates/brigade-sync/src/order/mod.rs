@@ -31,7 +31,7 @@
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
@@ -143,20 +143,6 @@ pub fn before_lock(
     });
 }
 
-/// As [`before_lock`], where the caller cannot unwind: a panic of the handler ends here.
-pub fn before_relock(
-    me: &'static Entry,
-    tag: &LockTag,
-    mode: Mode,
-    site: &'static Location<'static>,
-) {
-    if catch_unwind(AssertUnwindSafe(|| before_lock(me, tag, mode, site))).is_err() {
-        say(format_args!(
-            "brigade: a handler of lock orders panicked where that cannot be passed on"
-        ));
-    }
-}
-
 /// The current thread is going to try to take a lock, and gives up if it cannot have it.
 #[inline]
 pub fn before_try(tag: &LockTag) {
@@ -230,7 +216,7 @@ fn deliver(report: &OrderReport) {
     let handler = HANDLER.lock().clone();
     match handler {
         Some(handler) => handler(report),
-        None => say(format_args!("{report}")),
+        None => say(format_args!("brigade: {report}")),
     }
 }
 

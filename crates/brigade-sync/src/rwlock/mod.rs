@@ -158,6 +158,9 @@ impl Lock {
     /// Takes the lock if that needs no waiting.
     #[inline]
     fn try_acquire(&self, mode: Mode, site: &'static Location<'static>) -> bool {
+        if order::is_on() {
+            order::before_try(&self.tag);
+        }
         let is_taken = self.raw.try_lock(mode);
         if is_taken {
             self.taken(mode, park::me(), site);
@@ -172,6 +175,9 @@ impl Lock {
         site: &'static Location<'static>,
         deadline_ns: impl FnOnce() -> u64,
     ) -> bool {
+        if order::is_on() {
+            order::before_try(&self.tag);
+        }
         let is_taken = self.raw.try_lock(mode) || self.wait(mode, site, deadline_ns()).is_ok();
         if is_taken {
             self.taken(mode, park::me(), site);
