@@ -63,7 +63,8 @@ fn blocks_are_given_back_by_their_last_reader() {
 #[test]
 fn a_million_channels_take_less_than_256_bytes_each_and_give_them_back() {
     const CHANNELS: isize = 1_000_000;
-    let kinds: [(&str, fn() -> (Sender<u64>, Receiver<u64>)); 3] = [
+    type Make = fn() -> (Sender<u64>, Receiver<u64>);
+    let kinds: [(&str, Make); 3] = [
         ("bounded(0)", || bounded(0)),
         ("bounded(1)", || bounded(1)),
         ("unbounded", unbounded),
