@@ -45,11 +45,11 @@ mod wait_group;
 
 #[cfg(not(loom))]
 pub use barrier::{Barrier, BarrierWaitResult};
+#[cfg(not(loom))]
+pub use condvar::{Condvar, WaitTimeoutResult};
 /// Keeps what is inside on cache lines of its own, so that writing beside it does not slow it down.
 #[cfg(not(loom))]
 pub use crossbeam_utils::CachePadded;
-#[cfg(not(loom))]
-pub use condvar::{Condvar, WaitTimeoutResult};
 #[cfg(not(loom))]
 pub use event::Event;
 #[cfg(not(loom))]

@@ -64,7 +64,7 @@ pub(super) struct Array<T> {
 
 // SAFETY: messages go from one thread to another, and are never shared (invariant 1).
 unsafe impl<T: Send> Send for Array<T> {}
-// SAFETY: as above.
+// SAFETY: as for `Send`: a shared channel gives away messages, and never references to them.
 unsafe impl<T: Send> Sync for Array<T> {}
 
 /// A slot that belongs to the holder (invariant 1).
@@ -160,6 +160,8 @@ impl<T> Array<T> {
                     return Err(Refused::NotReady);
                 }
                 backoff.unfinished();
+            } else {
+                backoff.lost();
             }
             // ORDER: Relaxed: as above.
             tail = self.tail.load(Ordering::Relaxed);
@@ -175,7 +177,8 @@ impl<T> Array<T> {
     pub(super) unsafe fn write(&self, claim: Claim, message: T) {
         let slot = self.slot(claim.0);
         // SAFETY: the slot is ours and holds no message (invariant 1).
-        slot.message.with(|place| unsafe { (*place).write(message) });
+        slot.message
+            .with(|place| unsafe { (*place).write(message) });
         // ORDER: Release: publishes the message to the receiver's load of the stamp.
         slot.stamp.store(claim.0 | FULL, Ordering::Release);
         self.receivers.wake_one();
@@ -225,6 +228,8 @@ impl<T> Array<T> {
                     });
                 }
                 backoff.unfinished();
+            } else {
+                backoff.lost();
             }
             // ORDER: Relaxed: as above.
             head = self.head.load(Ordering::Relaxed);
@@ -240,7 +245,9 @@ impl<T> Array<T> {
     pub(super) unsafe fn read(&self, claim: Claim) -> T {
         let slot = self.slot(claim.0);
         // SAFETY: the slot is ours and holds a message (invariant 1).
-        let message = slot.message.with(|place| unsafe { (*place).assume_init_read() });
+        let message = slot
+            .message
+            .with(|place| unsafe { (*place).assume_init_read() });
         self.free(claim);
         message
     }
@@ -265,15 +272,14 @@ impl<T> Array<T> {
         loop {
             match self.claim_to_send() {
                 Ok(claim) => {
-                    // SAFETY: just claimed.
+                    // SAFETY: the claim to send is new, and used here only.
                     unsafe { self.write(claim, message) };
                     return Ok(());
                 }
-                Err(Refused::NotReady) if !is_past(deadline_ns) => self.senders.wait(
-                    &wait,
-                    deadline_ns,
-                    || self.must_senders_wait(),
-                ),
+                Err(Refused::NotReady) if !is_past(deadline_ns) => {
+                    self.senders
+                        .wait(&wait, deadline_ns, || self.must_senders_wait())
+                }
                 Err(refused) => return Err((refused, message)),
             }
         }
@@ -284,13 +290,12 @@ impl<T> Array<T> {
     pub(super) fn recv(&self, wait: Wait, deadline_ns: u64) -> Result<T, Refused> {
         loop {
             match self.claim_to_recv() {
-                // SAFETY: just claimed.
+                // SAFETY: the claim to receive is new, and used here only.
                 Ok(claim) => return Ok(unsafe { self.read(claim) }),
-                Err(Refused::NotReady) if !is_past(deadline_ns) => self.receivers.wait(
-                    &wait,
-                    deadline_ns,
-                    || self.must_receivers_wait(),
-                ),
+                Err(Refused::NotReady) if !is_past(deadline_ns) => {
+                    self.receivers
+                        .wait(&wait, deadline_ns, || self.must_receivers_wait())
+                }
                 Err(refused) => return Err(refused),
             }
         }
@@ -311,7 +316,8 @@ impl<T> Array<T> {
     pub(super) unsafe fn write_late(&self, claim: Claim, message: T) {
         let slot = self.slot(claim.0);
         // SAFETY: the slot is ours and holds no message (invariant 1).
-        slot.message.with(|place| unsafe { (*place).write(message) });
+        slot.message
+            .with(|place| unsafe { (*place).write(message) });
         self.settle_send(claim, FULL);
     }
 
@@ -323,12 +329,15 @@ impl<T> Array<T> {
     pub(super) unsafe fn read_late(&self, claim: Claim) -> T {
         let slot = self.slot(claim.0);
         // SAFETY: the slot is ours and holds a message (invariant 1).
-        let message = slot.message.with(|place| unsafe { (*place).assume_init_read() });
+        let message = slot
+            .message
+            .with(|place| unsafe { (*place).assume_init_read() });
         let next = claim.0.wrapping_add(self.lap);
         // ORDER: SeqCst: as `free`, and before the look for waiting senders (invariant 3).
         slot.stamp.store(next, Ordering::SeqCst);
         total_order();
-        self.senders.wake(self.slots.len() - self.len().min(self.slots.len() - 1));
+        self.senders
+            .wake(self.slots.len() - self.len().min(self.slots.len() - 1));
         message
     }
 
@@ -339,7 +348,9 @@ impl<T> Array<T> {
 
     fn settle_send(&self, claim: Claim, tag: usize) {
         // ORDER: SeqCst: as in `write`, and before the look for waiting receivers (invariant 3).
-        self.slot(claim.0).stamp.store(claim.0 | tag, Ordering::SeqCst);
+        self.slot(claim.0)
+            .stamp
+            .store(claim.0 | tag, Ordering::SeqCst);
         total_order();
         // ORDER: SeqCst: pairs with the closing of the last receiver, which may not have seen the stamp.
         if self.tail.load(Ordering::SeqCst) & CLOSED != 0 {
@@ -360,7 +371,10 @@ impl<T> Array<T> {
         while self.slot(head).stamp.load(Ordering::Acquire) == head | VOID {
             let next = self.next(head);
             // ORDER: SeqCst, Relaxed: as in `claim_to_recv`.
-            match self.head.compare_exchange(head, next, Ordering::SeqCst, Ordering::Relaxed) {
+            match self
+                .head
+                .compare_exchange(head, next, Ordering::SeqCst, Ordering::Relaxed)
+            {
                 Ok(_) => {
                     self.free(Claim(head));
                     head = next;
@@ -439,7 +453,7 @@ impl<T> Array<T> {
     /// Drops the messages that can be claimed.
     fn discard(&self) {
         while let Ok(claim) = self.claim_to_recv() {
-            // SAFETY: just claimed.
+            // SAFETY: the claim to receive is new, and used here only.
             drop(unsafe { self.read(claim) });
         }
     }

@@ -33,7 +33,10 @@ impl<C> Counted<C> {
     unsafe fn side_gone(this: NonNull<Counted<C>>) {
         // ORDER: AcqRel: Release publishes what this side did; Acquire sees what the other one did before the memory goes.
         // SAFETY: this side has not gone before, so the memory is there.
-        if unsafe { this.as_ref() }.is_half_gone.swap(true, Ordering::AcqRel) {
+        if unsafe { this.as_ref() }
+            .is_half_gone
+            .swap(true, Ordering::AcqRel)
+        {
             // SAFETY: made by `Box::leak` in `new`, and both sides are gone.
             drop(unsafe { Box::from_raw(this.as_ptr()) });
         }

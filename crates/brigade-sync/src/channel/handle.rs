@@ -69,11 +69,11 @@ pub(super) enum ReceiverKind<T> {
 
 // SAFETY: messages go from one thread to another, and are never shared; the counts are atomic.
 unsafe impl<T: Send> Send for Sender<T> {}
-// SAFETY: as above.
+// SAFETY: as for `Send`: a shared handle gives away messages, and never references to them.
 unsafe impl<T: Send> Sync for Sender<T> {}
-// SAFETY: as above.
+// SAFETY: as for the sender: messages go from one thread to another.
 unsafe impl<T: Send> Send for Receiver<T> {}
-// SAFETY: as above.
+// SAFETY: as for the sender: a shared handle gives away messages, and never references to them.
 unsafe impl<T: Send> Sync for Receiver<T> {}
 
 // A panic cannot leave a channel half changed: nothing foreign runs while it changes.
@@ -130,11 +130,12 @@ impl<T> Sender<T> {
     #[track_caller]
     #[inline]
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        self.send_until(message, 0, Location::caller())
-            .map_err(|(refused, message)| match refused {
+        self.send_until(message, 0, Location::caller()).map_err(
+            |(refused, message)| match refused {
                 Refused::NotReady => TrySendError::Full(message),
                 Refused::Disconnected => TrySendError::Disconnected(message),
-            })
+            },
+        )
     }
 
     /// As [`Sender::send`], for at most `timeout`.

@@ -147,7 +147,7 @@ pub(super) struct List<T> {
 
 // SAFETY: messages go from one thread to another, and are never shared (invariant 1).
 unsafe impl<T: Send> Send for List<T> {}
-// SAFETY: as above.
+// SAFETY: as for `Send`: a shared channel gives away messages, and never references to them.
 unsafe impl<T: Send> Sync for List<T> {}
 
 /// A slot whose message belongs to the holder.
@@ -236,7 +236,8 @@ impl<T> List<T> {
             }
             let slot = &block.slots[offset];
             // SAFETY: the slot is ours and has no message.
-            slot.message.with(|place| unsafe { (*place).write(message) });
+            slot.message
+                .with(|place| unsafe { (*place).write(message) });
             // ORDER: Release: publishes the message; the reader acquires in `await_written`.
             slot.state.fetch_or(WRITTEN, Ordering::Release);
             self.receivers.wake_one();
@@ -357,7 +358,9 @@ impl<T> List<T> {
         let slot = unsafe { &(*block).slots[offset] };
         slot.await_written();
         // SAFETY: the slot is ours and has a message.
-        let message = slot.message.with(|place| unsafe { (*place).assume_init_read() });
+        let message = slot
+            .message
+            .with(|place| unsafe { (*place).assume_init_read() });
         if offset + 1 == BLOCK_MESSAGES {
             // SAFETY: the last slot was read, just now.
             unsafe { Block::free(block, 0) };
@@ -374,13 +377,12 @@ impl<T> List<T> {
     pub(super) fn recv(&self, wait: Wait, deadline_ns: u64) -> Result<T, Refused> {
         loop {
             match self.claim_to_recv() {
-                // SAFETY: just claimed.
+                // SAFETY: the claim is one of this channel, and used here only.
                 Ok(claim) => return Ok(unsafe { self.read(claim) }),
-                Err(Refused::NotReady) if !is_past(deadline_ns) => self.receivers.wait(
-                    &wait,
-                    deadline_ns,
-                    || self.must_receivers_wait(),
-                ),
+                Err(Refused::NotReady) if !is_past(deadline_ns) => {
+                    self.receivers
+                        .wait(&wait, deadline_ns, || self.must_receivers_wait())
+                }
                 Err(refused) => return Err(refused),
             }
         }
@@ -418,7 +420,7 @@ impl<T> List<T> {
     /// Drops all messages.
     fn discard(&self) {
         while let Ok(claim) = self.claim_to_recv() {
-            // SAFETY: just claimed.
+            // SAFETY: the claim is one of this channel, and used here only.
             drop(unsafe { self.read(claim) });
         }
     }

@@ -42,7 +42,7 @@ mod counter;
 mod error;
 mod handle;
 mod list;
-mod prim;
+pub(crate) mod prim;
 mod select;
 mod timer;
 mod waiter;
@@ -175,3 +175,6 @@ pub fn never<T>() -> Receiver<T> {
         kind: ReceiverKind::Never,
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

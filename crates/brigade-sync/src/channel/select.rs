@@ -761,7 +761,7 @@ pub mod internal {
 #[inline]
 fn shuffle<T>(items: &mut [T]) {
     for end in 2..=items.len() {
-        let at = u64::from(random()) * end as u64 >> 32;
+        let at = (u64::from(random()) * end as u64) >> 32;
         items.swap(end - 1, at as usize);
     }
 }

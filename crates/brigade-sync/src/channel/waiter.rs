@@ -119,12 +119,9 @@ impl Selection {
     pub(super) fn abort(&self) {
         debug_assert!(self.is_shared);
         // ORDER: Acquire on failure: as in `look`. Relaxed on success: publishes nothing.
-        let _ = self.state.compare_exchange(
-            WAITING,
-            ABORTED,
-            Ordering::Relaxed,
-            Ordering::Acquire,
-        );
+        let _ = self
+            .state
+            .compare_exchange(WAITING, ABORTED, Ordering::Relaxed, Ordering::Acquire);
     }
 
     /// By the thread, for a single operation, when it has taken its waiter out of the list itself.
@@ -141,12 +138,9 @@ impl Selection {
             return true;
         }
         // ORDER: Relaxed: what the thread wrote before it waited came through the lock of the list; `finish` publishes.
-        let claimed = self.state.compare_exchange(
-            WAITING,
-            CLAIMED,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        let claimed =
+            self.state
+                .compare_exchange(WAITING, CLAIMED, Ordering::Relaxed, Ordering::Relaxed);
         claimed.is_ok()
     }
 
@@ -258,7 +252,6 @@ impl Waiter {
         // SAFETY: the caller's contract.
         unsafe { &*self.selection.get() }
     }
-
 }
 
 /// Waiters, oldest first; behind a lock.
@@ -344,7 +337,7 @@ impl List {
         let mut at = self.head;
         // SAFETY: a waiter in the list is alive (invariant 2).
         while let Some(waiter) = unsafe { at.as_ref() } {
-            // SAFETY: as above.
+            // SAFETY: its thread takes the lock before it leaves, hence has not left.
             if waiter.selection.get() != own && unsafe { waiter.selection() }.is_waiting() {
                 return true;
             }
@@ -446,12 +439,7 @@ impl Waiters {
     /// Waits until somebody wakes the thread, or the deadline, or at once if there is no need to when it is in the list.
     #[cold]
     #[inline(never)]
-    pub(super) fn wait(
-        &self,
-        wait: &Wait,
-        deadline_ns: u64,
-        must_wait: impl FnOnce() -> bool,
-    ) {
+    pub(super) fn wait(&self, wait: &Wait, deadline_ns: u64, must_wait: impl FnOnce() -> bool) {
         with_current(|me| {
             let selection = Selection::new(me.sleeper());
             let waiter = Waiter::new(&selection, 0);
@@ -465,7 +453,10 @@ impl Waiters {
             if !must_wait() {
                 expire();
             }
-            if matches!(selection.wait(me, wait, deadline_ns, expire), Seen::Taken(_)) {
+            if matches!(
+                selection.wait(me, wait, deadline_ns, expire),
+                Seen::Taken(_)
+            ) {
                 drop(self.list.lock());
             }
         });

@@ -25,7 +25,7 @@
 
 use core::cell::Cell;
 use core::marker::PhantomData;
-use core::mem;
+use core::ptr;
 
 use super::array::Refused;
 use super::counter::Channel;
@@ -86,7 +86,7 @@ pub(super) struct Zero<T> {
 
 // SAFETY: messages go from one thread to another, and are never shared (invariant 1).
 unsafe impl<T: Send> Send for Zero<T> {}
-// SAFETY: as above.
+// SAFETY: as for `Send`: a shared channel gives away messages, and never references to them.
 unsafe impl<T: Send> Sync for Zero<T> {}
 
 /// Whom a select has chosen.
@@ -138,7 +138,9 @@ impl<T> Zero<T> {
                     }
                     // SAFETY: just claimed, so the peer waits; under the lock.
                     let runnable = unsafe {
-                        (*peer).message.with(|theirs| mem::swap(&mut *theirs, &mut message));
+                        (*peer)
+                            .message
+                            .with(|theirs| ptr::swap(theirs, &mut message));
                         (*peer).selection.finish(0)
                     };
                     drop(state);
@@ -181,13 +183,7 @@ impl<T> Zero<T> {
 
     /// Lets a select, which was claimed, have `message`, and waits until it has completed its operation.
     #[cold]
-    fn be_peer(
-        &self,
-        me: &Current,
-        select: &Waiter,
-        message: Option<T>,
-        wait: &Wait,
-    ) -> Option<T> {
+    fn be_peer(&self, me: &Current, select: &Waiter, message: Option<T>, wait: &Wait) -> Option<T> {
         let peer = Peer {
             selection: Selection::new_claimed(me.sleeper()),
             message: Place::new(message),
@@ -200,7 +196,10 @@ impl<T> Zero<T> {
         if let Some(runnable) = runnable {
             runnable.schedule();
         }
-        if !matches!(peer.selection.wait(me, wait, NEVER, || {}), Seen::Released(_)) {
+        if !matches!(
+            peer.selection.wait(me, wait, NEVER, || {}),
+            Seen::Released(_)
+        ) {
             drop(self.state.lock());
         }
         peer.message.into_inner()
@@ -263,7 +262,9 @@ impl<T> Zero<T> {
                 let state = self.state.lock();
                 // SAFETY: the caller's contract: the peer waits for this; under the lock.
                 let runnable = unsafe {
-                    (*peer).message.with(|theirs| mem::swap(&mut *theirs, &mut message));
+                    (*peer)
+                        .message
+                        .with(|theirs| ptr::swap(theirs, &mut message));
                     (*peer).selection.finish(0)
                 };
                 drop(state);

@@ -2,6 +2,7 @@
 //!
 //! Beside the models that must hold stand planted faults that the checker must find.
 
+mod channel;
 mod green;
 mod members;
 mod once_word;

@@ -153,8 +153,8 @@ impl RawRwLock {
         // The part of `WOKEN` that is this thread's to give back.
         let mut mine = 0;
         loop {
-            let entered = self.enter(mode, mine)
-                || mine != 0 && self.spin_as(mode, mine, &is_owner_running);
+            let entered =
+                self.enter(mode, mine) || mine != 0 && self.spin_as(mode, mine, &is_owner_running);
             if entered {
                 if mine != 0 && mode == Mode::Shared {
                     self.admit_readers(address);

@@ -384,10 +384,7 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     #[inline(always)]
-    fn read_if(
-        &self,
-        take: impl FnOnce(&Lock) -> bool,
-    ) -> TryLockResult<RwLockReadGuard<'_, T>> {
+    fn read_if(&self, take: impl FnOnce(&Lock) -> bool) -> TryLockResult<RwLockReadGuard<'_, T>> {
         if !take(&self.lock) {
             return Err(TryLockError::WouldBlock);
         }
@@ -396,10 +393,7 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     #[inline(always)]
-    fn write_if(
-        &self,
-        take: impl FnOnce(&Lock) -> bool,
-    ) -> TryLockResult<RwLockWriteGuard<'_, T>> {
+    fn write_if(&self, take: impl FnOnce(&Lock) -> bool) -> TryLockResult<RwLockWriteGuard<'_, T>> {
         if !take(&self.lock) {
             return Err(TryLockError::WouldBlock);
         }
