@@ -129,6 +129,17 @@ impl Green {
     }
 }
 
+/// As [`Green::checkpoint`], for operations that are so short that they count themselves ([`Entry::count_lock`]).
+#[cold]
+#[inline(never)]
+pub fn checkpoint_rarely() {
+    if let Some(green) = Green::current() {
+        // SAFETY: a green thread runs on a carrier.
+        unsafe { &*sched::here() }.count_look();
+        green.checkpoint_slow();
+    }
+}
+
 /// The current thread, green or kernel, for as long as it waits for something.
 ///
 /// Where a green thread must not park (see the module) it is the kernel thread, and blocks that.

@@ -39,7 +39,7 @@ use std::ptr::{self, NonNull};
 use brigade_event::{LockTag, Mode, WaitReason};
 
 use crate::prim::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering, coarse_ms,
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering, coarse_ms,
     fence_heavy, fence_light, map_zeroed, now_ns,
 };
 
@@ -135,6 +135,8 @@ pub struct Entry {
     held_len: AtomicU32,
     /// Whether the thread is a green one.
     green: AtomicBool,
+    /// Locks taken, modulo 256.
+    locks: AtomicU8,
     /// Of the next free entry; only while this one is free.
     next_free: AtomicPtr<Entry>,
 }
@@ -192,6 +194,7 @@ impl Entry {
             held: AtomicPtr::new(ptr::null_mut()),
             held_len: AtomicU32::new(0),
             green: AtomicBool::new(false),
+            locks: AtomicU8::new(0),
             next_free: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -286,6 +289,18 @@ impl Entry {
     pub fn is_waiting(&self) -> bool {
         // ORDER: Relaxed: a guess.
         self.wait.load(Ordering::Relaxed) & REASON_MASK != 0
+    }
+
+    /// By the thread itself: counts a lock that it is going to take. True once in 256 times: it is to call
+    /// `checkpoint_rarely`, because a thread that takes free locks all the time never parks.
+    #[inline(always)]
+    #[must_use]
+    pub fn count_lock(&self) -> bool {
+        // ORDER: Relaxed: this thread is the only writer.
+        let locks = self.locks.load(Ordering::Relaxed).wrapping_add(1);
+        // ORDER: Relaxed: as above.
+        self.locks.store(locks, Ordering::Relaxed);
+        locks == 0
     }
 
     /// By the thread itself: it has taken a lock.
