@@ -209,7 +209,8 @@ fn leads_to_a_free_thread(me: &'static Entry, entry: &'static Entry) -> bool {
     const STEPS: usize = 64;
     let mut at = entry;
     for _ in 0..STEPS {
-        if ptr::eq(at, me) {
+        // A kernel thread that had not begun when it was joined had no entry then: the record names nobody.
+        if ptr::eq(at, me) || ptr::eq(at, roster::nobody()) {
             return false;
         }
         match at.wait_record() {
