@@ -38,13 +38,14 @@
 
 use std::ptr::{self, NonNull};
 
+use brigade_context::on_fork_once;
 use brigade_event::{
     AwaitedObject, DeadlockKind, DeadlockReport, DeadlockResponse, DeadlockedThread,
     HeldLockReport, LockDescription, LockTag, Mode, ThreadLabel, WaitReason, WaitReport,
 };
 
 use crate::lot::{LotWaiter, for_each_waiter};
-use crate::prim::{AtomicPtr, AtomicU64, Lock, Ordering, fence};
+use crate::prim::{AtomicBool, AtomicPtr, AtomicU64, Lock, Ordering, fence};
 use crate::roster::{self, Entry, Wait, WaitRecord};
 use crate::task::Task;
 
@@ -153,11 +154,23 @@ pub(crate) fn check(me: &Task, wait: &Wait, target: Target<'_>) -> Option<String
     if is_certainly_open(me, target) {
         return None;
     }
+    register_fork_handler();
     let report = SEARCH.lock().run(me, wait, target)?;
     match respond(&report) {
         DeadlockResponse::PanicClosing => Some(report.to_string()),
         DeadlockResponse::Abort => std::process::abort(),
         _ => None,
+    }
+}
+
+/// In the child of a fork nobody searches. Called before anybody takes the lock.
+fn register_fork_handler() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    // ORDER: Relaxed: who reads false registers, which looks again under a lock.
+    if !DONE.load(Ordering::Relaxed) {
+        // SAFETY: taken by the first of the three, on the same thread.
+        let after = || unsafe { SEARCH.release() };
+        on_fork_once(&DONE, || SEARCH.acquire(), after, after);
     }
 }
 
