@@ -160,6 +160,13 @@ impl Carrier {
         calls.is_multiple_of(CALLS_PER_LOOK)
     }
 
+    /// By the carrier: whether the monitor wants the thread to yield; a hint, where the processor has been taken away.
+    #[inline(always)]
+    pub(crate) fn is_overdue(&self) -> bool {
+        // SAFETY: a non-null processor lives as long as the runtime.
+        unsafe { self.processor.get().as_ref() }.is_some_and(Processor::is_overdue)
+    }
+
     /// By the carrier: counts so many operations that it is time to look.
     pub(crate) fn count_look(&self) {
         // ORDER: Relaxed: as in `count_call`.

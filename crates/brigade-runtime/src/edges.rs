@@ -530,7 +530,7 @@ fn describe(
     }
     let mut thread = DeadlockedThread::new(label(task), wait);
     thread.green = task.is_green();
-    thread.spawned_at = task.is_green().then_some(task.site());
+    thread.spawned_at = task.spawn_site();
     node.entry.for_each_held(|held| {
         let lock = describe_lock(held.address, known);
         thread

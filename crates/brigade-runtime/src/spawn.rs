@@ -495,6 +495,8 @@ fn start_outside(shared: &Shared, class: SizeClass, task: *mut Task) -> io::Resu
     unsafe {
         (*task).id = next_ids(1);
         (*task).set_entry(roster::fetch_one());
+        // Nobody may have read the clock for long.
+        (*task).born_ms = roster::now_ms();
     }
     sched::ready(ptr::null(), shared.home().cast(), task);
     Ok(())
@@ -577,8 +579,12 @@ where
         builder = builder.stack_size(bytes);
     }
     let mut join = allocate(shared, SizeClass::default(), options, f)?;
+    let task = join.thread.0.as_ptr();
     // SAFETY: nobody else knows the thread yet.
-    unsafe { (*join.thread.0.as_ptr()).id = next_ids(1) };
+    unsafe {
+        (*task).id = next_ids(1);
+        (*task).born_ms = roster::now_ms();
+    }
     let task = SendPtr(join.thread.0.as_ptr());
     let home = shared.to_arc();
     home.kernel_thread_starts();
