@@ -217,6 +217,10 @@ fn leads_to_a_free_thread(me: &'static Entry, entry: &'static Entry) -> bool {
             Some(record) if record.wait.reason == WaitReason::Join => {
                 // SAFETY: the object of a join is the address of an entry; entries live for ever.
                 at = unsafe { &*ptr::with_exposed_provenance::<Entry>(record.wait.object) };
+                if at.is_nobody() {
+                    // Joined before its kernel thread had begun: only the search knows what it does now.
+                    return false;
+                }
             }
             record => return !record.is_some_and(|record| is_part_of_circles(&record)),
         }
