@@ -1,4 +1,4 @@
-//! Locks of Brigade across a fork, in a process that has never had a runtime.
+//! Locks across a fork: the child has one thread, and what others waited for in the parent does not stop it.
 
 mod common;
 
@@ -6,68 +6,128 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use brigade::sync::{Condvar, Mutex};
-use common::{Watch, child};
+use brigade::runtime::Builder;
+use brigade::sync::{Condvar, Mutex, RwLock};
+use common::Watch;
 
-#[test]
-fn a_child_of_a_process_without_a_runtime_can_lock_and_wait() {
-    let test = "a_child_of_a_process_without_a_runtime_can_lock_and_wait";
-    let ended = child::run(test, &[], || {
-        let _watch = Watch::new("forks among threads that lock");
-        let stop = Arc::new(AtomicBool::new(false));
-        let contended = Arc::new(Mutex::new(0_u64));
-        let busy: Vec<_> = (0..3)
-            .map(|_| {
-                let (stop, contended) = (Arc::clone(&stop), Arc::clone(&contended));
-                std::thread::spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        // A new thread takes its place in the roster, waits in the lot, and leaves both.
-                        let lock = Arc::clone(&contended);
-                        let short = std::thread::spawn(move || {
-                            for _ in 0..50 {
-                                *lock.lock().unwrap() += 1;
-                            }
-                        });
-                        short.join().expect("no panic");
-                    }
-                })
-            })
-            .collect();
-        for _ in 0..100 {
-            fork_and_wait();
-        }
-        stop.store(true, Ordering::Relaxed);
-        busy.into_iter().for_each(|b| b.join().expect("no panic"));
-    });
-    ended.assert_success();
+/// Far above what a child needs, in seconds; a child that hangs is killed by the alarm.
+const CHILD_HANGS_AFTER: u32 = 60;
+
+struct Shared {
+    mutex: Mutex<usize>,
+    lock: RwLock<usize>,
+    changed: Condvar,
+    stop: AtomicBool,
 }
 
-/// Forks; the child takes a lock that two threads want, and waits for a condition.
-fn fork_and_wait() {
-    // SAFETY: the child uses what the parent may have held at the fork: that is what is tested.
+/// Forks; the child exits with 0 if `body` holds. True if it did.
+fn holds_in_child(body: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child leaves by `_exit`; what it runs before is what this test is about.
     let pid = unsafe { libc::fork() };
-    assert_ne!(pid, -1);
+    assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
     if pid == 0 {
-        let pair = Arc::new((Mutex::new(0), Condvar::new()));
-        let theirs = Arc::clone(&pair);
-        let other = std::thread::spawn(move || {
-            for _ in 0..100 {
-                *theirs.0.lock().unwrap() += 1;
-            }
-            theirs.1.notify_all();
-        });
-        let mut count = pair.0.lock().unwrap();
-        while *count < 100 {
-            let waited = pair.1.wait_timeout(count, Duration::from_secs(10));
-            count = waited.unwrap().0;
-        }
-        drop(count);
-        let failed = i32::from(other.join().is_err());
-        // SAFETY: ends the child without the handlers of the parent's harness.
-        unsafe { libc::_exit(failed) };
+        // SAFETY: an alarm has no preconditions.
+        unsafe { libc::alarm(CHILD_HANGS_AFTER) };
+        let code = i32::from(!body());
+        // SAFETY: `_exit` has no preconditions.
+        unsafe { libc::_exit(code) };
     }
     let mut status = 0;
-    // SAFETY: a child of this process, and a valid place.
-    assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
-    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0);
+    loop {
+        // SAFETY: the status is written by the call; the pid is our child.
+        if unsafe { libc::waitpid(pid, &raw mut status, 0) } == pid {
+            return status == 0;
+        }
+        let error = std::io::Error::last_os_error();
+        assert_eq!(error.kind(), std::io::ErrorKind::Interrupted, "{error}");
+    }
+}
+
+/// In the child: threads of both kinds fight for the locks and wait for each other; the sums are exact.
+fn use_the_locks(shared: &Arc<Shared>) -> bool {
+    const EACH: usize = 300;
+    let before = *shared.mutex.lock().expect("not poisoned");
+    let work = |shared: &Shared| {
+        for _ in 0..EACH {
+            *shared.mutex.lock().expect("not poisoned") += 1;
+            *shared.lock.write().expect("not poisoned") += 1;
+            drop(shared.lock.read().expect("not poisoned"));
+            brigade::thread::yield_now();
+        }
+        shared.changed.notify_all();
+    };
+    let greens: Vec<_> = (0..4)
+        .map(|_| {
+            let shared = Arc::clone(shared);
+            brigade::thread::spawn(move || work(&shared))
+        })
+        .collect();
+    let theirs = Arc::clone(shared);
+    let kernel = std::thread::spawn(move || work(&theirs));
+    let sum = shared.mutex.lock().expect("not poisoned");
+    let sum = shared
+        .changed
+        .wait_while(sum, |sum| *sum < before + 5 * EACH)
+        .expect("not poisoned");
+    let is_exact = *sum == before + 5 * EACH;
+    drop(sum);
+    is_exact && greens.into_iter().all(|thread| thread.join().is_ok()) && kernel.join().is_ok()
+}
+
+#[test]
+fn a_child_uses_locks_that_others_waited_for_in_its_parent() {
+    let _watch = Watch::new("forks amid locks");
+    let runtime = Builder::new().workers(2).build().expect("a runtime");
+    let shared = Arc::new(Shared {
+        mutex: Mutex::new(0),
+        lock: RwLock::new(0),
+        changed: Condvar::new(),
+        stop: AtomicBool::new(false),
+    });
+    let busy: Vec<_> = (0..6)
+        .map(|index| {
+            let shared = Arc::clone(&shared);
+            runtime.spawn(move || {
+                // ORDER: Relaxed: it only ends the thread.
+                while !shared.stop.load(Ordering::Relaxed) {
+                    let sum = shared.mutex.lock().expect("not poisoned");
+                    if index == 0 {
+                        let wait = Duration::from_micros(100);
+                        drop(shared.changed.wait_timeout(sum, wait).expect("no poison"));
+                    } else {
+                        brigade::thread::yield_now();
+                        drop(sum);
+                    }
+                    let value = shared.lock.read().expect("not poisoned");
+                    brigade::thread::yield_now();
+                    drop(value);
+                    *shared.lock.write().expect("not poisoned") += 1;
+                }
+            })
+        })
+        .collect();
+    let theirs = Arc::clone(&shared);
+    let forks = runtime.spawn(move || {
+        (0..15).all(|round| {
+            // The locks are this thread's when it forks, and the child's thread gives them back.
+            let sum = theirs.mutex.lock().expect("not poisoned");
+            let value = theirs.lock.write().expect("not poisoned");
+            if round % 2 == 0 {
+                brigade::thread::yield_now();
+            }
+            let guards = Some((sum, value));
+            let theirs = &theirs;
+            holds_in_child(move || {
+                drop(guards);
+                use_the_locks(theirs)
+            })
+        })
+    });
+    let held = forks.join().expect("no panic");
+    // ORDER: Relaxed: as above.
+    shared.stop.store(true, Ordering::Relaxed);
+    for thread in busy {
+        thread.join().expect("no panic");
+    }
+    assert!(held, "a child failed, or hung and was killed");
 }
