@@ -2,20 +2,18 @@
 //!
 //! Places in the source are objects of `file`, `line` and `column`; addresses are strings, because a number of JSON may
 //! lose digits; what is unknown is null. Fields may be added without a new version.
-//!
-//! The mirrors below stand between the reports and serde, so that the crates below need not know of it.
 
-use std::io;
+use std::io::{self, Write};
 use std::panic::Location;
 
 use brigade_event::{
     AwaitedObject, DeadlockKind, DeadlockReport, DeadlockedThread, HeldLockReport, LockClass,
     LockDescription, LockKind, Mode, OrderEdge, OrderKind, OrderReport, Taking, ThreadInfo,
-    ThreadLabel, ThreadState, WaitReason, WaitReport,
+    ThreadLabel, ThreadState, WaitReport,
 };
-use serde::{Serialize, Serializer};
 
 use crate::threads::Threads;
+use crate::writer::{Json, Object, Text};
 
 /// The version of all JSON written here. It changes when a field is removed or means something else.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -39,342 +37,222 @@ pub trait ToJson {
     /// # Errors
     ///
     /// Those of `out`.
-    fn write_json(&self, out: impl io::Write) -> io::Result<()>;
+    fn write_json(&self, out: impl Write) -> io::Result<()>;
 
     /// The document as a string.
     #[must_use]
     fn to_json(&self) -> String {
         let mut bytes = Vec::new();
-        // A vector takes everything, and serde_json writes UTF-8.
+        // A vector takes everything, and what is written is UTF-8.
         let _ = self.write_json(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
 impl ToJson for DeadlockReport {
-    fn write_json(&self, out: impl io::Write) -> io::Result<()> {
-        let document = DeadlockDocument {
-            schema_version: SCHEMA_VERSION,
-            report: "deadlock",
-            kind: match self.kind {
-                DeadlockKind::Cycle => "cycle",
-                DeadlockKind::AllWait => "all_wait",
-                _ => "other",
-            },
-            threads: Rows(self.threads.iter().map(DeadlockedMirror::of)),
+    fn write_json(&self, mut out: impl Write) -> io::Result<()> {
+        let kind = match self.kind {
+            DeadlockKind::Cycle => "cycle",
+            DeadlockKind::AllWait => "all_wait",
+            _ => "other",
         };
-        Ok(serde_json::to_writer(out, &document)?)
+        document(&mut out, "deadlock")?
+            .field("kind", kind)?
+            .field("threads", &self.threads[..])?
+            .end()
     }
 }
 
 impl ToJson for OrderReport {
-    fn write_json(&self, out: impl io::Write) -> io::Result<()> {
-        let document = OrderDocument {
-            schema_version: SCHEMA_VERSION,
-            report: "lock_order",
-            kind: match self.kind() {
-                OrderKind::Inversion => "inversion",
-                OrderKind::SameClass => "same_class",
-                OrderKind::ReadTwice => "read_twice",
-                _ => "other",
-            },
-            edges: Rows(self.edges().iter().map(EdgeMirror::of)),
-            omitted_edges: self.omitted(),
+    fn write_json(&self, mut out: impl Write) -> io::Result<()> {
+        let kind = match self.kind() {
+            OrderKind::Inversion => "inversion",
+            OrderKind::SameClass => "same_class",
+            OrderKind::ReadTwice => "read_twice",
+            _ => "other",
         };
-        Ok(serde_json::to_writer(out, &document)?)
+        document(&mut out, "lock_order")?
+            .field("kind", kind)?
+            .field("edges", self.edges())?
+            .field("omitted_edges", self.omitted())?
+            .end()
     }
 }
 
 impl ToJson for Threads {
-    fn write_json(&self, out: impl io::Write) -> io::Result<()> {
-        let document = ThreadsDocument {
-            schema_version: SCHEMA_VERSION,
-            report: "threads",
-            threads: Rows(self.iter().map(ThreadMirror::of)),
+    fn write_json(&self, mut out: impl Write) -> io::Result<()> {
+        document(&mut out, "threads")?
+            .field("threads", &self[..])?
+            .end()
+    }
+}
+
+/// A document with the fields that all have.
+fn document<'a>(out: &'a mut dyn Write, report: &'static str) -> io::Result<Object<'a>> {
+    Object::new(out)
+        .field("schema_version", SCHEMA_VERSION)?
+        .field("report", report)
+}
+
+/// The fields of a thread's number and name, in the object of something else.
+fn label<'a>(object: Object<'a>, label: &ThreadLabel) -> io::Result<Object<'a>> {
+    object
+        .field("id", (label.id != 0).then_some(label.id))?
+        .field("name", label.name.get())
+}
+
+/// The fields of a lock, likewise.
+fn lock<'a>(object: Object<'a>, lock: &LockDescription) -> io::Result<Object<'a>> {
+    let facts = lock.facts;
+    object
+        .field("address", Address(lock.address))?
+        .field("kind", facts.map(|facts| kind(facts.kind)))?
+        .field("name", facts.and_then(|facts| facts.name))?
+        .field("rank", facts.and_then(|facts| rank(facts.rank)))?
+        .field("created_at", facts.map(|facts| facts.created))
+}
+
+impl Json for ThreadLabel {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        label(Object::new(out), self)?.end()
+    }
+}
+
+impl Json for LockDescription {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        lock(Object::new(out), self)?.end()
+    }
+}
+
+impl Json for Location<'_> {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        Object::new(out)
+            .field("file", self.file())?
+            .field("line", self.line())?
+            .field("column", self.column())?
+            .end()
+    }
+}
+
+impl Json for DeadlockedThread {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        label(Object::new(out), &self.thread)?
+            .field("green", self.green)?
+            .field("spawned_at", self.spawned_at)?
+            .field("holds", &self.holds[..])?
+            .field("waits_for", self.waits_for)?
+            .end()
+    }
+}
+
+impl Json for ThreadInfo {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let state = match self.state {
+            ThreadState::New => "new",
+            ThreadState::Runnable => "runnable",
+            ThreadState::Running => "running",
+            ThreadState::Waiting(_) => "waiting",
+            ThreadState::Terminated => "terminated",
+            _ => "other",
         };
-        Ok(serde_json::to_writer(out, &document)?)
+        label(Object::new(out), &self.thread)?
+            .field("green", self.green)?
+            .field("state", state)?
+            .field("waits_for", self.waits_for.as_ref())?
+            .field("holds", &self.holds[..])?
+            .field("spawned_at", self.spawned_at)?
+            .field("age_ms", self.age_ms)?
+            .field("switches", self.switches)?
+            .end()
     }
 }
 
-/// A sequence that is written as it is made.
-struct Rows<I>(I);
-
-impl<I: Iterator<Item: Serialize> + Clone> Serialize for Rows<I> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.clone())
+impl Json for HeldLockReport {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        Object::new(out)
+            .field("lock", self.lock)?
+            .field("mode", mode(self.mode))?
+            .field("taken_at", self.taken_at)?
+            .end()
     }
 }
 
-#[derive(Serialize)]
-struct DeadlockDocument<T> {
-    schema_version: u32,
-    report: &'static str,
-    kind: &'static str,
-    threads: T,
+impl Json for WaitReport {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        Object::new(out)
+            .field("operation", Text(self.reason))?
+            .field("object", self.object)?
+            .field("called_at", self.called_at)?
+            .field("waited_ms", self.waited_ms)?
+            .field("timed", self.timed)?
+            .end()
+    }
 }
 
-#[derive(Serialize)]
-struct OrderDocument<T> {
-    schema_version: u32,
-    report: &'static str,
-    kind: &'static str,
-    edges: T,
-    omitted_edges: usize,
+/// The object of something awaited, whose other fields depend on `name`.
+fn typed<'a>(out: &'a mut dyn Write, name: &'static str) -> io::Result<Object<'a>> {
+    Object::new(out).field("type", name)
 }
 
-#[derive(Serialize)]
-struct ThreadsDocument<T> {
-    schema_version: u32,
-    report: &'static str,
-    threads: T,
-}
-
-#[derive(Serialize)]
-struct LabelMirror<'a> {
-    id: Option<u64>,
-    name: Option<&'a str>,
-}
-
-impl LabelMirror<'_> {
-    fn of(label: &ThreadLabel) -> LabelMirror<'_> {
-        LabelMirror {
-            id: (label.id != 0).then_some(label.id),
-            name: label.name.get(),
+impl Json for AwaitedObject {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            AwaitedObject::Lock(description) => lock(typed(out, "lock")?, description)?,
+            AwaitedObject::Thread(thread) => label(typed(out, "thread")?, thread)?,
+            // Of std, or another library: its owner is unknown.
+            AwaitedObject::Foreign(at) => typed(out, "foreign")?.field("address", Address(*at))?,
+            AwaitedObject::Unowned(at) => typed(out, "unowned")?.field("address", Address(*at))?,
+            AwaitedObject::Descriptor(number) => {
+                typed(out, "descriptor")?.field("number", *number)?
+            }
+            AwaitedObject::Nothing => typed(out, "nothing")?,
+            _ => typed(out, "other")?,
         }
+        .end()
     }
 }
 
-#[derive(Serialize)]
-struct Place {
-    file: &'static str,
-    line: u32,
-    column: u32,
-}
-
-impl Place {
-    fn of(site: &'static Location<'static>) -> Place {
-        Place {
-            file: site.file(),
-            line: site.line(),
-            column: site.column(),
-        }
+impl Json for OrderEdge {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        Object::new(out)
+            .field("thread", self.thread)?
+            .field("held", self.held)?
+            .field("taken", self.taken)?
+            .end()
     }
 }
 
-#[derive(Serialize)]
-struct DeadlockedMirror<'a> {
-    #[serde(flatten)]
-    thread: LabelMirror<'a>,
-    green: bool,
-    spawned_at: Option<Place>,
-    holds: Vec<HeldMirror>,
-    waits_for: WaitMirror<'a>,
-}
-
-impl DeadlockedMirror<'_> {
-    fn of(thread: &DeadlockedThread) -> DeadlockedMirror<'_> {
-        DeadlockedMirror {
-            thread: LabelMirror::of(&thread.thread),
-            green: thread.green,
-            spawned_at: thread.spawned_at.map(Place::of),
-            holds: thread.holds.iter().map(HeldMirror::of).collect(),
-            waits_for: WaitMirror::of(&thread.waits_for),
-        }
+impl Json for Taking {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        Object::new(out)
+            .field("class", self.class)?
+            .field("mode", mode(self.mode))?
+            .field("taken_at", self.site)?
+            .field("rank", rank(self.rank))?
+            .end()
     }
 }
 
-#[derive(Serialize)]
-struct ThreadMirror<'a> {
-    #[serde(flatten)]
-    thread: LabelMirror<'a>,
-    green: bool,
-    state: &'static str,
-    waits_for: Option<WaitMirror<'a>>,
-    holds: Vec<HeldMirror>,
-    spawned_at: Option<Place>,
-    age_ms: u64,
-    switches: u64,
-}
-
-impl ThreadMirror<'_> {
-    fn of(info: &ThreadInfo) -> ThreadMirror<'_> {
-        ThreadMirror {
-            thread: LabelMirror::of(&info.thread),
-            green: info.green,
-            state: match info.state {
-                ThreadState::New => "new",
-                ThreadState::Runnable => "runnable",
-                ThreadState::Running => "running",
-                ThreadState::Waiting(_) => "waiting",
-                ThreadState::Terminated => "terminated",
-                _ => "other",
-            },
-            waits_for: info.waits_for.as_ref().map(WaitMirror::of),
-            holds: info.holds.iter().map(HeldMirror::of).collect(),
-            spawned_at: info.spawned_at.map(Place::of),
-            age_ms: info.age_ms,
-            switches: info.switches,
-        }
+impl Json for LockClass {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        Object::new(out)
+            .field("kind", kind(self.kind))?
+            .field("name", self.name)?
+            .field("created_at", self.created)?
+            .end()
     }
 }
 
-#[derive(Serialize)]
-struct HeldMirror {
-    lock: LockMirror,
-    mode: &'static str,
-    taken_at: Place,
-}
+struct Address(usize);
 
-impl HeldMirror {
-    fn of(held: &HeldLockReport) -> HeldMirror {
-        HeldMirror {
-            lock: LockMirror::of(&held.lock),
-            mode: mode(held.mode),
-            taken_at: Place::of(held.taken_at),
-        }
+impl Json for Address {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        Text(format_args!("{:#x}", self.0)).write(out)
     }
 }
 
-#[derive(Serialize)]
-struct LockMirror {
-    address: String,
-    kind: Option<&'static str>,
-    name: Option<&'static str>,
-    rank: Option<u16>,
-    created_at: Option<Place>,
-}
-
-impl LockMirror {
-    fn of(lock: &LockDescription) -> LockMirror {
-        let facts = lock.facts;
-        LockMirror {
-            address: address(lock.address),
-            kind: facts.map(|facts| kind(facts.kind)),
-            name: facts.and_then(|facts| facts.name),
-            rank: facts.map(|facts| facts.rank).filter(|&rank| rank != 0),
-            created_at: facts.map(|facts| Place::of(facts.created)),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct WaitMirror<'a> {
-    operation: Words,
-    object: ObjectMirror<'a>,
-    called_at: Option<Place>,
-    waited_ms: u64,
-    timed: bool,
-}
-
-impl WaitMirror<'_> {
-    fn of(wait: &WaitReport) -> WaitMirror<'_> {
-        WaitMirror {
-            operation: Words(wait.reason),
-            object: ObjectMirror::of(&wait.object),
-            called_at: wait.called_at.map(Place::of),
-            waited_ms: wait.waited_ms,
-            timed: wait.timed,
-        }
-    }
-}
-
-/// The reason, by the words of its `Display`.
-struct Words(WaitReason);
-
-impl Serialize for Words {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum ObjectMirror<'a> {
-    Lock(LockMirror),
-    Thread(LabelMirror<'a>),
-    /// Of std, or another library: its owner is unknown.
-    Foreign {
-        address: String,
-    },
-    Unowned {
-        address: String,
-    },
-    Descriptor {
-        number: i32,
-    },
-    Nothing,
-    Other,
-}
-
-impl ObjectMirror<'_> {
-    fn of(object: &AwaitedObject) -> ObjectMirror<'_> {
-        match object {
-            AwaitedObject::Lock(lock) => ObjectMirror::Lock(LockMirror::of(lock)),
-            AwaitedObject::Thread(thread) => ObjectMirror::Thread(LabelMirror::of(thread)),
-            AwaitedObject::Foreign(at) => ObjectMirror::Foreign {
-                address: address(*at),
-            },
-            AwaitedObject::Unowned(at) => ObjectMirror::Unowned {
-                address: address(*at),
-            },
-            AwaitedObject::Descriptor(number) => ObjectMirror::Descriptor { number: *number },
-            AwaitedObject::Nothing => ObjectMirror::Nothing,
-            _ => ObjectMirror::Other,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct EdgeMirror<'a> {
-    thread: LabelMirror<'a>,
-    held: TakingMirror,
-    taken: TakingMirror,
-}
-
-impl EdgeMirror<'_> {
-    fn of(edge: &OrderEdge) -> EdgeMirror<'_> {
-        EdgeMirror {
-            thread: LabelMirror::of(&edge.thread),
-            held: TakingMirror::of(&edge.held),
-            taken: TakingMirror::of(&edge.taken),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct TakingMirror {
-    class: ClassMirror,
-    mode: &'static str,
-    taken_at: Place,
-    rank: Option<u16>,
-}
-
-impl TakingMirror {
-    fn of(taking: &Taking) -> TakingMirror {
-        TakingMirror {
-            class: ClassMirror::of(&taking.class),
-            mode: mode(taking.mode),
-            taken_at: Place::of(taking.site),
-            rank: (taking.rank != 0).then_some(taking.rank),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct ClassMirror {
-    kind: &'static str,
-    name: Option<&'static str>,
-    created_at: Place,
-}
-
-impl ClassMirror {
-    fn of(class: &LockClass) -> ClassMirror {
-        ClassMirror {
-            kind: kind(class.kind),
-            name: class.name,
-            created_at: Place::of(class.created),
-        }
-    }
+fn rank(rank: u16) -> Option<u16> {
+    (rank != 0).then_some(rank)
 }
 
 fn mode(mode: Mode) -> &'static str {
@@ -393,14 +271,10 @@ fn kind(kind: LockKind) -> &'static str {
     }
 }
 
-fn address(address: usize) -> String {
-    format!("{address:#x}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brigade_event::LockTag;
+    use brigade_event::{LockTag, WaitReason};
     use serde_json::{Value, json};
 
     fn parse(document: &impl ToJson) -> Value {
@@ -490,15 +364,62 @@ mod tests {
             (AwaitedObject::Thread(ThreadLabel::new(1, None)), "thread"),
         ];
         for (object, name) in kinds {
-            let value = serde_json::to_value(ObjectMirror::of(&object)).unwrap();
+            let mut bytes = Vec::new();
+            object.write(&mut bytes).unwrap();
+            let value: Value = serde_json::from_slice(&bytes).unwrap();
             assert_eq!(value["type"], name);
         }
     }
 
+    /// Fails once, after `calls` calls.
+    struct Failing {
+        calls: usize,
+        kept: Vec<u8>,
+    }
+
+    impl Write for Failing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let Some(calls) = self.calls.checked_sub(1) else {
+                self.calls = usize::MAX;
+                return Err(io::ErrorKind::BrokenPipe.into());
+            };
+            self.calls = calls;
+            self.kept.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
-    fn an_error_of_the_writer_is_passed_on() {
-        let report = DeadlockReport::new(DeadlockKind::Cycle, Vec::new());
-        let error = report.write_json(&mut [0_u8; 4][..]).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+    fn an_error_of_the_writer_is_passed_on_and_ends_the_document_wherever_it_comes() {
+        let site = Location::caller();
+        let held = HeldLockReport::new(LockDescription::unknown(0x10), Mode::Shared, site);
+        let wait = WaitReport::new(WaitReason::Futex, AwaitedObject::Foreign(1));
+        let mut thread = DeadlockedThread::new(ThreadLabel::new(1, Some("a\n\u{1}\"b")), wait);
+        thread.holds.extend([held, held]);
+        let report = DeadlockReport::new(DeadlockKind::Cycle, vec![thread]);
+        let whole = report.to_json();
+        let mut errors = 0;
+        loop {
+            let mut out = Failing {
+                calls: errors,
+                kept: Vec::new(),
+            };
+            let result = report.write_json(&mut out);
+            let kept = str::from_utf8(&out.kept).expect("only ASCII is in it");
+            let Err(error) = result else {
+                assert_eq!(kept, whole);
+                break;
+            };
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+            assert!(
+                kept.len() < whole.len() && whole.starts_with(kept),
+                "{kept}"
+            );
+            errors += 1;
+        }
+        assert!(errors > 20, "it is written piece by piece");
     }
 }

@@ -12,6 +12,7 @@ mod deadlock;
 mod json;
 mod stall;
 mod threads;
+mod writer;
 
 pub use brigade_event::{
     AwaitedObject, DeadlockKind, DeadlockReport, DeadlockResponse, DeadlockedThread,
