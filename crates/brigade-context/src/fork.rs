@@ -77,6 +77,8 @@ fn register(hooks: &mut [Option<[Hook; 3]>; MAX_HOOKS], functions: [Hook; 3]) {
 /// # Panics
 /// When more than 16 are registered.
 pub fn on_fork_once(done: &AtomicBool, prepare: fn(), parent: fn(), child: fn()) {
+    // Without memory for it, forks are as they are without this crate.
+    let _ = install();
     let mut hooks = HOOKS.lock();
     // ORDER: Relaxed: read and written under the lock held here.
     if !done.load(Ordering::Relaxed) {

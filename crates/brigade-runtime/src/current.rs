@@ -255,12 +255,25 @@ pub(crate) fn park(me: &Task, wait: &Wait, deadline_ns: u64) {
         return;
     }
     me.begin_wait(wait, deadline_ns != NEVER);
+    park_begun(me, deadline_ns);
+    me.end_wait();
+}
+
+/// As [`park`], by a thread that has said what it waits for, and will say when it does so no longer.
+#[inline(always)]
+pub(crate) fn park_again(me: &Task, deadline_ns: u64) {
+    if !me.park.take_notification() {
+        park_begun(me, deadline_ns);
+    }
+}
+
+#[inline(always)]
+fn park_begun(me: &Task, deadline_ns: u64) {
     // SAFETY: a non-null carrier is the one this code runs on.
     match unsafe { sched::here().as_ref() } {
         Some(carrier) if me.is_green() => park_green(carrier, deadline_ns),
         _ => park_kernel(me, deadline_ns),
     }
-    me.end_wait();
 }
 
 #[inline(always)]

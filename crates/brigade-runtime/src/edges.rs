@@ -45,7 +45,7 @@ use brigade_event::{
 };
 
 use crate::lot::{LotWaiter, for_each_waiter};
-use crate::prim::{AtomicBool, AtomicPtr, AtomicU64, Lock, Ordering, fence};
+use crate::prim::{AtomicBool, AtomicPtr, AtomicU64, Lock, Ordering, fence_after_rmw};
 use crate::roster::{self, Entry, Wait, WaitRecord};
 use crate::task::Task;
 
@@ -145,15 +145,22 @@ pub fn abandoned() -> u64 {
 /// Something returned: it is to panic with this text instead.
 ///
 /// The caller is the thread itself.
-#[cold]
-#[inline(never)]
+///
+/// Comes right after the atomic operation by which the thread took its place in the lot or as a joiner.
+#[inline(always)]
 pub(crate) fn check(me: &Task, wait: &Wait, target: Target<'_>) -> Option<String> {
-    // ORDER: SeqCst: between this thread's record and its looks at those of others; its partner is the same fence of
-    // the other (module, 1).
-    fence(Ordering::SeqCst);
+    // Between this thread's record and its looks at those of others; its partner is the same fence of the other
+    // (module, 1).
+    fence_after_rmw();
     if is_certainly_open(me, target) {
         return None;
     }
+    search(me, wait, target)
+}
+
+#[cold]
+#[inline(never)]
+fn search(me: &Task, wait: &Wait, target: Target<'_>) -> Option<String> {
     register_fork_handler();
     let report = SEARCH.lock().run(me, wait, target)?;
     match respond(&report) {
@@ -176,6 +183,7 @@ fn register_fork_handler() {
 
 /// What nearly all questions come to, without a search: some thread on the way is in no wait that could be part of a
 /// circle. If it will be, it asks itself.
+#[inline(always)]
 fn is_certainly_open(me: &Task, target: Target<'_>) -> bool {
     match target {
         Target::Lock(tag, _) => {
@@ -183,11 +191,17 @@ fn is_certainly_open(me: &Task, target: Target<'_>) -> bool {
             let owner = unsafe { tag.owner().cast::<Entry>().as_ref() };
             owner.is_some_and(|owner| !ptr::eq(owner, me.entry()) && !is_stopped(owner))
         }
-        Target::Thread(task) => leads_to_a_free_thread(me.entry(), task.entry()),
-        Target::Scope(_) => {
-            !me.entry().holds_any() && me.joiner().is_none() && me.scope().is_none()
+        Target::Thread(task) => {
+            is_of_no_use(me) || leads_to_a_free_thread(me.entry(), task.entry())
         }
+        Target::Scope(_) => is_of_no_use(me),
     }
+}
+
+/// Nobody waits for the thread, directly: it holds nothing, and nobody wants its end.
+#[inline(always)]
+fn is_of_no_use(me: &Task) -> bool {
+    !me.entry().holds_any() && me.joiner().is_none() && me.scope().is_none()
 }
 
 /// Follows joins from `entry` on. Threads that join each other are common, and a search for each would be dear.
@@ -195,13 +209,18 @@ fn leads_to_a_free_thread(me: &'static Entry, entry: &'static Entry) -> bool {
     const STEPS: usize = 64;
     let mut at = entry;
     for _ in 0..STEPS {
-        if ptr::eq(at, me) {
+        // A kernel thread that had not begun when it was joined had no entry then: the record names nobody.
+        if ptr::eq(at, me) || ptr::eq(at, roster::nobody()) {
             return false;
         }
         match at.wait_record() {
             Some(record) if record.wait.reason == WaitReason::Join => {
                 // SAFETY: the object of a join is the address of an entry; entries live for ever.
                 at = unsafe { &*ptr::with_exposed_provenance::<Entry>(record.wait.object) };
+                if at.is_nobody() {
+                    // Joined before its kernel thread had begun: only the search knows what it does now.
+                    return false;
+                }
             }
             record => return !record.is_some_and(|record| is_part_of_circles(&record)),
         }

@@ -207,7 +207,7 @@ impl Entry {
     }
 
     #[inline]
-    fn is_nobody(&self) -> bool {
+    pub(crate) fn is_nobody(&self) -> bool {
         ptr::eq(self, &raw const NOBODY)
     }
 
