@@ -24,7 +24,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::io;
 
 /// How many other layers may register.
-const MAX_HOOKS: usize = 8;
+const MAX_HOOKS: usize = 16;
 
 type Hook = fn();
 
@@ -54,7 +54,7 @@ pub fn fork_generation() -> u32 {
 /// They run on the forking thread, which may be a green one, and must not switch.
 ///
 /// # Panics
-/// When more than 8 are registered.
+/// When more than 16 are registered.
 pub fn on_fork(prepare: fn(), parent: fn(), child: fn()) {
     register(&mut HOOKS.lock(), [prepare, parent, child]);
 }
@@ -75,8 +75,10 @@ fn register(hooks: &mut [Option<[Hook; 3]>; MAX_HOOKS], functions: [Hook; 3]) {
 /// its parent `done` tells the truth, which a lock or a flag of the caller cannot promise.
 ///
 /// # Panics
-/// When more than 8 are registered.
+/// When more than 16 are registered.
 pub fn on_fork_once(done: &AtomicBool, prepare: fn(), parent: fn(), child: fn()) {
+    // Without memory for it, forks are as they are without this crate.
+    let _ = install();
     let mut hooks = HOOKS.lock();
     // ORDER: Relaxed: read and written under the lock held here.
     if !done.load(Ordering::Relaxed) {

@@ -191,7 +191,7 @@ struct ThreadMirror<'a> {
     state: &'static str,
     waits_for: Option<WaitMirror<'a>>,
     holds: Vec<HeldMirror>,
-    spawned_at: Place,
+    spawned_at: Option<Place>,
     age_ms: u64,
     switches: u64,
 }
@@ -211,7 +211,7 @@ impl ThreadMirror<'_> {
             },
             waits_for: info.waits_for.as_ref().map(WaitMirror::of),
             holds: info.holds.iter().map(HeldMirror::of).collect(),
-            spawned_at: Place::of(info.spawned_at),
+            spawned_at: info.spawned_at.map(Place::of),
             age_ms: info.age_ms,
             switches: info.switches,
         }

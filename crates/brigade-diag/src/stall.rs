@@ -162,7 +162,7 @@ fn stuck(info: ThreadInfo) -> Option<DeadlockedThread> {
     }
     let mut thread = DeadlockedThread::new(info.thread, wait);
     thread.green = info.green;
-    thread.spawned_at = info.green.then_some(info.spawned_at);
+    thread.spawned_at = info.spawned_at;
     thread.holds = info.holds;
     Some(thread)
 }

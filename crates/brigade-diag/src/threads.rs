@@ -18,7 +18,7 @@ use brigade_event::{AwaitedObject, HeldLockReport, ThreadInfo, ThreadState};
 /// use brigade_diag::{ThreadInfo, ThreadLabel, Threads};
 /// use std::panic::Location;
 ///
-/// let clerk = ThreadInfo::new(ThreadLabel::new(7, Some("clerk")), Location::caller());
+/// let clerk = ThreadInfo::new(ThreadLabel::new(7, Some("clerk")), Some(Location::caller()));
 /// let threads: Threads = [clerk].into_iter().collect();
 /// assert_eq!(threads.len(), 1);
 /// assert!(threads.to_string().contains("clerk"));
@@ -30,8 +30,8 @@ pub struct Threads(Vec<ThreadInfo>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SiteSummary {
-    /// Where.
-    pub spawned_at: &'static Location<'static>,
+    /// Where; none for kernel threads that Brigade did not start.
+    pub spawned_at: Option<&'static Location<'static>>,
     /// How many there are in each state, most frequent first.
     pub states: Vec<(ThreadState, usize)>,
     /// How many there are.
@@ -79,7 +79,7 @@ impl Threads {
     ///
     /// ```
     /// # use brigade_diag::{ThreadInfo, ThreadLabel, ThreadState, Threads};
-    /// # let thread = ThreadInfo::new(ThreadLabel::new(7, None), std::panic::Location::caller());
+    /// # let thread = ThreadInfo::new(ThreadLabel::new(7, None), None);
     /// # let threads: Threads = [thread].into_iter().collect();
     /// let waiting = threads.filter(|thread| matches!(thread.state, ThreadState::Waiting(_)));
     /// assert!(waiting.is_empty());
@@ -93,7 +93,7 @@ impl Threads {
     /// The threads by the place where they were spawned, largest group first.
     #[must_use]
     pub fn by_spawn_site(&self) -> Vec<SiteSummary> {
-        let mut groups: HashMap<&'static Location<'static>, Group> = HashMap::new();
+        let mut groups: HashMap<_, Group> = HashMap::new();
         for thread in &self.0 {
             groups.entry(thread.spawned_at).or_default().add(thread);
         }
@@ -150,7 +150,7 @@ impl Group {
         self.longest_wait_ms = self.longest_wait_ms.max(waited);
     }
 
-    fn into_summary(self, spawned_at: &'static Location<'static>) -> SiteSummary {
+    fn into_summary(self, spawned_at: Option<&'static Location<'static>>) -> SiteSummary {
         let mut states: Vec<_> = self.states.into_iter().collect();
         states.sort_by_key(|&(state, count)| (usize::MAX - count, order(state)));
         SiteSummary {
@@ -218,7 +218,7 @@ impl fmt::Display for Threads {
 
 impl fmt::Display for SiteSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>7}  {}", self.total, self.spawned_at)?;
+        write!(f, "{:>7}  {}", self.total, Place(self.spawned_at))?;
         for (index, (state, count)) in self.states.iter().enumerate() {
             let before = if index == 0 { "\n         " } else { ", " };
             write!(f, "{before}{count} {state}")?;
@@ -230,12 +230,24 @@ impl fmt::Display for SiteSummary {
     }
 }
 
+/// Where a thread was spawned.
+struct Place(Option<&'static Location<'static>>);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(site) => site.fmt(f),
+            None => f.write_str("(a kernel thread of the program's)"),
+        }
+    }
+}
+
 struct Heading;
 
 impl fmt::Display for Heading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "     ID  NAME           STATE                  SINCE     AGE  SWITCHES  SPAWNED AT",
+            "     ID  NAME           STATE                     SINCE     AGE  SWITCHES  SPAWNED AT",
         )
     }
 }
@@ -254,8 +266,10 @@ impl fmt::Display for Row<'_> {
         let age = Span(thread.age_ms).to_string();
         write!(
             f,
-            "{:>7}{kind} {name:<14} {state:<20} {since:>7} {age:>7} {:>9}  {}",
-            thread.thread.id, thread.switches, thread.spawned_at
+            "{:>7}{kind} {name:<14} {state:<23} {since:>7} {age:>7} {:>9}  {}",
+            thread.thread.id,
+            thread.switches,
+            Place(thread.spawned_at)
         )?;
         for held in &thread.holds {
             write!(f, "\n         {held:#}")?;
@@ -295,7 +309,7 @@ mod tests {
     };
 
     fn spawned_here(id: u64) -> ThreadInfo {
-        ThreadInfo::new(ThreadLabel::new(id, None), Location::caller())
+        ThreadInfo::new(ThreadLabel::new(id, None), Some(Location::caller()))
     }
 
     fn waiting(mut thread: ThreadInfo, reason: WaitReason, waited_ms: u64) -> ThreadInfo {
@@ -322,7 +336,7 @@ mod tests {
         let rows: Vec<String> = threads.to_string().lines().map(String::from).collect();
         assert_eq!(rows.len(), 4);
         let words: Vec<&str> = rows[1].split_whitespace().collect();
-        let place = spawned_at.to_string();
+        let place = spawned_at.unwrap().to_string();
         let expected = [
             "7",
             "-",
@@ -385,7 +399,7 @@ mod tests {
                 _ => thread,
             }
         });
-        let alone = ThreadInfo::new(ThreadLabel::new(9, None), Location::caller());
+        let alone = ThreadInfo::new(ThreadLabel::new(9, None), Some(Location::caller()));
         let threads: Threads = crowd.chain([alone.clone()]).collect();
         let sites = threads.by_spawn_site();
         assert_eq!(sites.len(), 2);

@@ -55,7 +55,7 @@ pub struct DeadlockedThread {
     pub thread: ThreadLabel,
     /// Whether it is a green thread.
     pub green: bool,
-    /// Where it was spawned; for a kernel thread, where it first used Brigade, if known.
+    /// Where it was spawned; none for a kernel thread that Brigade did not start.
     pub spawned_at: Option<&'static Location<'static>>,
     /// The locks it holds, in the order in which it took them.
     pub holds: Vec<HeldLockReport>,
@@ -219,8 +219,7 @@ impl fmt::Display for DeadlockedThread {
             f.write_str(", a kernel thread")?;
         }
         if let Some(site) = self.spawned_at {
-            let verb = if self.green { "spawned" } else { "first seen" };
-            write!(f, ", {verb} at {site}")?;
+            write!(f, ", spawned at {site}")?;
         }
         for held in &self.holds {
             write!(f, "\n    {held}")?;
@@ -332,7 +331,7 @@ mod tests {
         assert_eq!(
             rest,
             [
-                format!("  thread 1 \"clerk\", a kernel thread, first seen at {created}"),
+                format!("  thread 1 \"clerk\", a kernel thread, spawned at {created}"),
                 format!("    holds Mutex \"a\" ({created})"),
                 format!("      taken at {}", thread.holds[0].taken_at),
                 format!("    waits for Mutex \"a\" ({created})"),

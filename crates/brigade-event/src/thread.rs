@@ -48,9 +48,9 @@ pub struct ThreadInfo {
     pub waits_for: Option<WaitReport>,
     /// The locks it held, in the order in which it took them.
     pub holds: Vec<HeldLockReport>,
-    /// Where it was spawned; for a kernel thread, where it first used Brigade.
-    pub spawned_at: &'static Location<'static>,
-    /// How long ago it was spawned, in milliseconds.
+    /// Where it was spawned; none for a kernel thread that Brigade did not start.
+    pub spawned_at: Option<&'static Location<'static>>,
+    /// How long ago it was spawned, or first waited through Brigade, in milliseconds.
     pub age_ms: u64,
     /// How often it was switched to.
     pub switches: u64,
@@ -59,7 +59,7 @@ pub struct ThreadInfo {
 impl ThreadInfo {
     /// A green thread that has just been spawned; the other fields are set one by one.
     #[must_use]
-    pub fn new(thread: ThreadLabel, spawned_at: &'static Location<'static>) -> ThreadInfo {
+    pub fn new(thread: ThreadLabel, spawned_at: Option<&'static Location<'static>>) -> ThreadInfo {
         ThreadInfo {
             thread,
             green: true,

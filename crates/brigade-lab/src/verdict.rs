@@ -160,6 +160,17 @@ pub fn times_larger(large: &Summary, small: &Summary, factor: f64) -> Tendency {
     }
 }
 
+/// What a single run decides: a claim that something never happens, or always, falls with one run that is
+/// otherwise. `number` is what `holds` was read from, NaN if there was nothing to read.
+#[must_use]
+pub fn decided(holds: bool, number: f64) -> Tendency {
+    match (number.is_nan(), holds) {
+        (true, _) => Tendency::Unclear,
+        (false, true) => Tendency::Holds,
+        (false, false) => Tendency::Fails,
+    }
+}
+
 /// What became of one arm, as the decision sees it.
 #[derive(Clone, Debug)]
 pub struct ArmState<'a> {
@@ -269,6 +280,8 @@ mod tests {
         let none = Summary::EMPTY;
         assert_eq!(within(&none, 0.0, 1.0), Tendency::Unclear);
         assert_eq!(times_larger(&none, &none, 1.0), Tendency::Unclear);
+        assert_eq!(decided(true, none.max), Tendency::Unclear);
+        assert_eq!(decided(false, none.max), Tendency::Unclear);
     }
 
     #[test]

@@ -160,6 +160,22 @@ impl Carrier {
         calls.is_multiple_of(CALLS_PER_LOOK)
     }
 
+    /// By the carrier: whether the monitor wants the thread to yield; a hint, where the processor has been taken away.
+    #[inline(always)]
+    pub(crate) fn is_overdue(&self) -> bool {
+        // SAFETY: a non-null processor lives as long as the runtime.
+        unsafe { self.processor.get().as_ref() }.is_some_and(Processor::is_overdue)
+    }
+
+    /// By the carrier: counts so many operations that it is time to look.
+    pub(crate) fn count_look(&self) {
+        // ORDER: Relaxed: as in `count_call`.
+        let calls = self.calls.load(Ordering::Relaxed);
+        // ORDER: Relaxed: as above.
+        self.calls
+            .store(calls.wrapping_add(CALLS_PER_LOOK), Ordering::Relaxed);
+    }
+
     /// By the carrier: whether the code on it was called by the runtime itself, or under one of its locks: by an
     /// allocator with a standard lock, or in a signal handler. Such code must not enter the runtime.
     #[inline(always)]

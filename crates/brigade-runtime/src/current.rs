@@ -292,17 +292,28 @@ pub(crate) fn park(me: &Task, wait: &Wait, deadline_ns: u64) {
     }
     // A thread that searched for a circle says that it waits until the wait is over, also while it looks at its condition
     // again: others search only once.
-    let is_begun = me.entry().is_waiting();
-    if !is_begun {
-        me.begin_wait(wait, deadline_ns != NEVER);
+    if me.entry().is_waiting() {
+        return park_begun(me, deadline_ns);
     }
+    me.begin_wait(wait, deadline_ns != NEVER);
+    park_begun(me, deadline_ns);
+    me.end_wait();
+}
+
+/// As [`park`], by a thread that has said what it waits for, and will say when it does so no longer.
+#[inline(always)]
+pub(crate) fn park_again(me: &Task, deadline_ns: u64) {
+    if !me.park.take_notification() {
+        park_begun(me, deadline_ns);
+    }
+}
+
+#[inline(always)]
+fn park_begun(me: &Task, deadline_ns: u64) {
     // SAFETY: a non-null carrier is the one this code runs on.
     match unsafe { sched::here().as_ref() } {
         Some(carrier) if me.is_green() => park_green(carrier, deadline_ns),
         _ => park_kernel(me, deadline_ns),
-    }
-    if !is_begun {
-        me.end_wait();
     }
 }
 

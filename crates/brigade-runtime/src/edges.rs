@@ -45,7 +45,7 @@ use brigade_event::{
 };
 
 use crate::lot::{LotWaiter, for_each_waiter};
-use crate::prim::{AtomicBool, AtomicPtr, AtomicU64, Lock, Ordering, fence};
+use crate::prim::{AtomicBool, AtomicPtr, AtomicU64, Lock, Ordering, fence_after_rmw};
 use crate::roster::{self, Entry, HeldLock, Wait, WaitRecord};
 use crate::task::Task;
 
@@ -145,16 +145,23 @@ pub fn abandoned() -> u64 {
 /// Something returned: it is to panic with this text instead.
 ///
 /// The caller is the thread itself.
-#[cold]
-#[inline(never)]
+///
+/// Comes right after the atomic operation by which the thread took its place in the lot or as a joiner.
+#[inline(always)]
 pub(crate) fn check(me: &Task, wait: &Wait, target: Target<'_>) -> Option<String> {
-    // ORDER: SeqCst: between this thread's record and its looks at those of others; its partner is the same fence of
-    // the other (module, 1).
-    fence(Ordering::SeqCst);
+    // Between this thread's record and its looks at those of others; its partner is the same fence of the other
+    // (module, 1).
+    fence_after_rmw();
     if is_certainly_open(me, target) {
         return None;
     }
-    register_fork_handlers();
+    search(me, wait, target)
+}
+
+#[cold]
+#[inline(never)]
+fn search(me: &Task, wait: &Wait, target: Target<'_>) -> Option<String> {
+    register_fork_handler();
     let report = SEARCH.lock().run(me, wait, target)?;
     // The handler may wait for something itself.
     me.end_wait();
@@ -174,12 +181,12 @@ pub(crate) fn pass_search() {
     drop(SEARCH.lock());
 }
 
-/// Keeps the lock of the search whole across forks.
-fn register_fork_handlers() {
+/// In the child of a fork nobody searches. Called before anybody takes the lock.
+fn register_fork_handler() {
     static DONE: AtomicBool = AtomicBool::new(false);
     // ORDER: Relaxed: who reads false registers, which looks again under a lock.
     if !DONE.load(Ordering::Relaxed) {
-        // SAFETY: the lock was taken by the handler that runs before the fork.
+        // SAFETY: taken by the first of the three, on the same thread.
         let after = || unsafe { SEARCH.release() };
         on_fork_once(&DONE, || SEARCH.acquire(), after, after);
     }
@@ -187,6 +194,7 @@ fn register_fork_handlers() {
 
 /// What nearly all questions come to, without a search: some thread on the way is in no wait that could be part of a
 /// circle. If it will be, it asks itself.
+#[inline(always)]
 fn is_certainly_open(me: &Task, target: Target<'_>) -> bool {
     match target {
         Target::Lock(tag, _) => {
@@ -196,11 +204,17 @@ fn is_certainly_open(me: &Task, target: Target<'_>) -> bool {
                 !ptr::eq(owner, me.entry()) && !owner.is_nobody() && !is_stopped(owner)
             })
         }
-        Target::Thread(task) => leads_to_a_free_thread(me.entry(), task.entry()),
-        Target::Scope(_) => {
-            !me.entry().holds_any() && me.joiner().is_none() && me.scope().is_none()
+        Target::Thread(task) => {
+            is_of_no_use(me) || leads_to_a_free_thread(me.entry(), task.entry())
         }
+        Target::Scope(_) => is_of_no_use(me),
     }
+}
+
+/// Nobody waits for the thread, directly: it holds nothing, and nobody wants its end.
+#[inline(always)]
+fn is_of_no_use(me: &Task) -> bool {
+    !me.entry().holds_any() && me.joiner().is_none() && me.scope().is_none()
 }
 
 /// Follows joins from `entry` on. Threads that join each other are common, and a search for each would be dear.
@@ -208,14 +222,18 @@ fn leads_to_a_free_thread(me: &'static Entry, entry: &'static Entry) -> bool {
     const STEPS: usize = 64;
     let mut at = entry;
     for _ in 0..STEPS {
-        // A kernel thread that had not started when somebody began to join it had no entry then.
-        if ptr::eq(at, me) || at.is_nobody() {
+        // A kernel thread that had not begun when it was joined had no entry then: the record names nobody.
+        if ptr::eq(at, me) || ptr::eq(at, roster::nobody()) {
             return false;
         }
         match at.wait_record() {
             Some(record) if record.wait.reason == WaitReason::Join => {
                 // SAFETY: the object of a join is the address of an entry; entries live for ever.
                 at = unsafe { &*ptr::with_exposed_provenance::<Entry>(record.wait.object) };
+                if at.is_nobody() {
+                    // Joined before its kernel thread had begun: only the search knows what it does now.
+                    return false;
+                }
             }
             record => return !record.is_some_and(|record| is_part_of_circles(&record)),
         }
@@ -362,7 +380,7 @@ impl Search {
                 has_writer |= holds && waiter.mode == Mode::Exclusive && !waiter.timed;
             });
             for_each_waiter(held.address, |waiter| {
-                // SAFETY: as above.
+                // SAFETY: the same: it is in the lot, under the lot's lock, at this address.
                 let holds = unsafe { waits_for_holder(waiter, &held, node.entry) };
                 let conflicts =
                     held.mode == Mode::Exclusive || waiter.mode == Mode::Exclusive || has_writer;
@@ -583,7 +601,7 @@ fn describe(
     }
     let mut thread = DeadlockedThread::new(label(task), wait);
     thread.green = task.is_green();
-    thread.spawned_at = task.is_green().then_some(task.site());
+    thread.spawned_at = task.spawn_site();
     node.entry.for_each_held(|held| {
         let lock = describe_lock(held.address, known);
         thread

@@ -119,9 +119,24 @@ impl Green {
     fn checkpoint_slow(self) {
         // SAFETY: a green thread runs on a carrier.
         let carrier = unsafe { &*sched::here() };
-        if self.is_on_own_stack() && sys::blocked_signals() == carrier.blocked_signals.get() {
+        // Asking the kernel costs more than all the rest of an operation, so ask last.
+        if carrier.is_overdue()
+            && self.is_on_own_stack()
+            && sys::blocked_signals() == carrier.blocked_signals.get()
+        {
             yield_if_overdue();
         }
+    }
+}
+
+/// As [`Green::checkpoint`], for operations that are so short that they count themselves ([`Entry::count_lock`]).
+#[cold]
+#[inline(never)]
+pub fn checkpoint_rarely() {
+    if let Some(green) = Green::current() {
+        // SAFETY: a green thread runs on a carrier.
+        unsafe { &*sched::here() }.count_look();
+        green.checkpoint_slow();
     }
 }
 

@@ -89,7 +89,9 @@ pub mod clock {
 #[cfg(not(loom))]
 pub mod park {
     pub use crate::current::{blocking, label, me, yield_now};
-    pub use crate::green::{Current, Green, Runnable, Runnables, Sleeper, with_current};
+    pub use crate::green::{
+        Current, Green, Runnable, Runnables, Sleeper, checkpoint_rarely, with_current,
+    };
     pub use crate::prim::{NEVER, deadline_after, deadline_at, now_ns};
     pub use crate::roster::{Entry, HeldLock, Wait, WaitRecord};
     pub use brigade_context::on_fork_once;

@@ -195,6 +195,13 @@ impl<C> Processor<C> {
         self.overdue.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the monitor asked for a yield.
+    #[inline(always)]
+    pub(crate) fn is_overdue(&self) -> bool {
+        // ORDER: Relaxed: as in `set_overdue`.
+        self.overdue.load(Ordering::Relaxed)
+    }
+
     /// By the holder: should the running thread yield? Asks once.
     #[inline(always)]
     pub(crate) fn take_overdue(&self) -> bool {

@@ -39,8 +39,8 @@ use std::ptr::{self, NonNull};
 use brigade_event::{LockTag, Mode, WaitReason};
 
 use crate::prim::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering, coarse_ms, fence,
-    fence_heavy, fence_light, map_zeroed, now_ns,
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering, coarse_ms,
+    fence, fence_heavy, fence_light, map_zeroed, now_ns,
 };
 
 /// What a thread is about to wait for.
@@ -133,6 +133,8 @@ pub struct Entry {
     wait: AtomicU64,
     held: AtomicPtr<HeldBlock>,
     held_len: AtomicU32,
+    /// Locks taken, modulo 256.
+    locks: AtomicU8,
     /// Of the next free entry; only while this one is free.
     next_free: AtomicPtr<Entry>,
 }
@@ -189,6 +191,7 @@ impl Entry {
             wait: AtomicU64::new(0),
             held: AtomicPtr::new(ptr::null_mut()),
             held_len: AtomicU32::new(0),
+            locks: AtomicU8::new(0),
             next_free: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -286,6 +289,18 @@ impl Entry {
     pub fn is_waiting(&self) -> bool {
         // ORDER: Relaxed: a guess.
         self.wait.load(Ordering::Relaxed) & REASON_MASK != 0
+    }
+
+    /// By the thread itself: counts a lock that it is going to take. True once in 256 times: it is to call
+    /// `checkpoint_rarely`, because a thread that takes free locks all the time never parks.
+    #[inline(always)]
+    #[must_use]
+    pub fn count_lock(&self) -> bool {
+        // ORDER: Relaxed: this thread is the only writer.
+        let locks = self.locks.load(Ordering::Relaxed).wrapping_add(1);
+        // ORDER: Relaxed: as above.
+        self.locks.store(locks, Ordering::Relaxed);
+        locks == 0
     }
 
     /// By the thread itself: it has taken a lock.

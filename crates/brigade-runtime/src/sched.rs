@@ -441,7 +441,10 @@ pub(crate) unsafe fn run(carrier: &Carrier) {
 ///
 /// As [`finish_previous`], before it.
 unsafe fn restamp_previous(carrier: &Carrier) {
-    if carrier.action.get() == Action::Park {
+    // SAFETY: a non-null processor lives as long as the runtime.
+    let p = unsafe { carrier.processor.get().as_ref() };
+    let has_work = !carrier.picked.get().is_null() || p.is_some_and(|p| !p.queue.is_empty());
+    if carrier.action.get() == Action::Park && !has_work {
         // SAFETY: the thread is not parked yet, so nobody else may run it.
         unsafe { (*carrier.previous.get()).entry().restamp(roster::now_ms()) };
     }

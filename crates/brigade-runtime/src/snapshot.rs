@@ -38,7 +38,7 @@ pub fn threads(mut f: impl FnMut(ThreadInfo)) {
 }
 
 fn describe(task: &Task) -> ThreadInfo {
-    let mut info = ThreadInfo::new(label(task), task.site());
+    let mut info = ThreadInfo::new(label(task), task.spawn_site());
     let now_ms = roster::now_ms();
     let record = task.entry().wait_record();
     info.green = task.is_green();

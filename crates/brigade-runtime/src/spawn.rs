@@ -30,7 +30,7 @@ use std::time::Duration;
 use brigade_context::{self as context, SizeClass, run_destructors};
 use brigade_event::WaitReason;
 
-use crate::current::{self, park, unpark};
+use crate::current::{self, park, park_again, unpark};
 use crate::edges::{self, Target};
 use crate::prim::{
     AtomicBool, AtomicU8, AtomicUsize, NEVER, Ordering, fence, fence_light, kernel_thread,
@@ -70,24 +70,26 @@ impl ScopeCount {
     /// nobody took its result.
     #[track_caller]
     pub fn wait(&self) -> bool {
-        let wait = Wait::new(
-            WaitReason::Scope,
-            std::ptr::from_ref(self).addr(),
-            Location::caller(),
-        );
         // ORDER: Acquire: pairs with the Release in `leave`.
         if self.running.load(Ordering::Acquire) != 0 {
-            self.owner.begin_wait(&wait, false);
-            // A scope cannot be left, so the answer does not matter.
-            let _ = edges::check(&self.owner, &wait, Target::Scope(wait.object));
+            self.wait_slow(Location::caller());
         }
-        // ORDER: Acquire: as above.
-        while self.running.load(Ordering::Acquire) != 0 {
-            park(&self.owner, &wait, NEVER);
-        }
-        self.owner.end_wait();
         // ORDER: Relaxed: written before the Release in `leave`, or by this thread.
         self.panicked.load(Ordering::Relaxed)
+    }
+
+    fn wait_slow(&self, site: &'static Location<'static>) {
+        let wait = Wait::new(WaitReason::Scope, std::ptr::from_ref(self).addr(), site);
+        self.owner.begin_wait(&wait, false);
+        // ORDER: SeqCst: what `check` wants before it; its partner is that of another thread.
+        fence(Ordering::SeqCst);
+        // A scope cannot be left, so the answer does not matter.
+        let _ = edges::check(&self.owner, &wait, Target::Scope(wait.object));
+        // ORDER: Acquire: as above.
+        while self.running.load(Ordering::Acquire) != 0 {
+            park_again(&self.owner, NEVER);
+        }
+        self.owner.end_wait();
     }
 
     fn enter(&self) {
@@ -306,7 +308,7 @@ fn wait_done(task: &TaskRef, site: &'static Location<'static>) {
             if task.set_joiner(me) {
                 refuse_circle(me, &wait, task);
                 while !task.is_done() {
-                    park(me, &wait, NEVER);
+                    park_again(me, NEVER);
                 }
             }
             me.end_wait();
@@ -496,6 +498,8 @@ fn start_outside(shared: &Shared, class: SizeClass, task: *mut Task) -> io::Resu
     unsafe {
         (*task).id = next_ids(1);
         (*task).set_entry(roster::fetch_one());
+        // Nobody may have read the clock for long.
+        (*task).born_ms = roster::now_ms();
     }
     sched::ready(ptr::null(), shared.home().cast(), task);
     Ok(())
@@ -578,8 +582,12 @@ where
         builder = builder.stack_size(bytes);
     }
     let mut join = allocate(shared, SizeClass::default(), options, f)?;
+    let task = join.thread.0.as_ptr();
     // SAFETY: nobody else knows the thread yet.
-    unsafe { (*join.thread.0.as_ptr()).id = next_ids(1) };
+    unsafe {
+        (*task).id = next_ids(1);
+        (*task).born_ms = roster::now_ms();
+    }
     let task = SendPtr(join.thread.0.as_ptr());
     let home = shared.to_arc();
     home.kernel_thread_starts();

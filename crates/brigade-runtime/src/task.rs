@@ -176,6 +176,11 @@ impl Task {
         self.site
     }
 
+    /// Where the thread was spawned; none for a kernel thread that Brigade did not start.
+    pub(crate) fn spawn_site(&self) -> Option<&'static Location<'static>> {
+        (!self.home.is_null()).then_some(self.site)
+    }
+
     #[inline(always)]
     pub(crate) fn is_green(&self) -> bool {
         // ORDER: Relaxed: changes only in the child of a fork, where one thread exists.

@@ -134,8 +134,8 @@ fn select_two(rounds: usize) {
     });
     for _ in 0..rounds {
         select! {
-            recv(ones) -> message => drop(message),
-            recv(twos) -> message => drop(message),
+            recv(ones) -> message => assert!(message.is_ok()),
+            recv(twos) -> message => assert!(message.is_ok()),
         }
     }
     other.join().expect("no panic");
@@ -150,7 +150,7 @@ fn main() {
     });
     for workers in [1, 2] {
         let runtime = Builder::new().workers(workers).build().expect("a runtime");
-        let mut line = |name: &str, operations, body: fn()| {
+        let line = |name: &str, operations, body: fn()| {
             report(&format!("{name}, {workers} workers"), operations, || {
                 timed(&runtime, body)
             });

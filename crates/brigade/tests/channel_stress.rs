@@ -14,8 +14,10 @@ use common::on_each_model;
 
 const MESSAGES: usize = 2000;
 
+type Make = fn() -> (Sender<usize>, Receiver<usize>);
+
 /// Every kind of channel, with its name.
-fn kinds() -> [(&'static str, fn() -> (Sender<usize>, Receiver<usize>)); 5] {
+fn kinds() -> [(&'static str, Make); 5] {
     [
         ("rendezvous", || bounded(0)),
         ("bounded(1)", || bounded(1)),

@@ -123,17 +123,18 @@ fn the_report_names_threads_locks_and_places() {
     runtime.run(|| {
         let left = Arc::new(Mutex::new(()).with_name("left shoe"));
         let right = Arc::new(Mutex::new(()).with_name("right shoe"));
-        let (to_closer, ready) = mpsc::channel();
+        let both_hold = Arc::new(Barrier::new(2));
+        let also_holds = Arc::clone(&both_hold);
         let (first, second) = (Arc::clone(&left), Arc::clone(&right));
         let ann = thread::Builder::new().name("ann".into());
         let ann = ann.spawn(move || {
             let _left = first.lock().unwrap();
-            to_closer.send(()).unwrap();
+            also_holds.wait();
             drop(second.lock());
         });
         let bob = thread::Builder::new().name("bob".into()).spawn(move || {
             let _right = right.lock().unwrap();
-            ready.recv().unwrap();
+            both_hold.wait();
             wait_until(|| waits_in_mutex("ann"));
             drop(left.lock());
         });

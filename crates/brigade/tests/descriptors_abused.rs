@@ -76,7 +76,7 @@ fn io_works() {
     for _ in 0..50 {
         sum += hear.recv_timeout(SOON).expect("input and output go on");
     }
-    assert_eq!(sum, (0..50).sum());
+    assert_eq!(sum, (0..50).sum::<u32>());
     // They close what they opened.
     for thread in threads {
         thread.join().expect("a client");

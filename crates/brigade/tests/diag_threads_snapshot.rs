@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brigade::diag::{AwaitedObject, ThreadInfo, ThreadState, Threads, ToJson, WaitReason, threads};
 use brigade::runtime::Builder;
@@ -53,6 +53,7 @@ fn builder(name: &str) -> brigade::thread::Builder {
 
 #[test]
 fn a_thread_is_told_with_name_number_spawn_site_and_what_it_waits_for() {
+    let begun = Instant::now();
     let line = line!() + 2;
     let parked = builder("told").spawn(brigade::thread::park).unwrap();
     let info = until("told", is_waiting);
@@ -60,12 +61,18 @@ fn a_thread_is_told_with_name_number_spawn_site_and_what_it_waits_for() {
     assert!(id.contains(&info.thread.id.to_string()), "{id}");
     assert!(info.green);
     assert_eq!(info.state, ThreadState::Waiting(WaitReason::Park));
-    assert_eq!(info.spawned_at.file(), file!());
-    assert!(info.spawned_at.line().abs_diff(line) <= 1);
+    let spawned_at = info.spawned_at.unwrap();
+    assert_eq!(spawned_at.file(), file!());
+    assert!(spawned_at.line().abs_diff(line) <= 1);
     let wait = info.waits_for.unwrap();
     assert_eq!(wait.reason, WaitReason::Park);
     assert!(!wait.timed);
     assert!(info.switches >= 1);
+    assert!(info.age_ms >= wait.waited_ms);
+    assert!(
+        info.age_ms <= begun.elapsed().as_millis() as u64 + 1,
+        "{info:?}"
+    );
     parked.thread().unpark();
     parked.join().unwrap();
     assert!(named("told").iter().all(has_ended));
@@ -131,6 +138,7 @@ fn a_thread_that_waits_for_a_lock_is_told_with_the_place_and_the_holder() {
     assert_eq!(holders.len(), 1);
     let (holder, held) = holders[0];
     assert!(!holder.green);
+    assert_eq!(holder.spawned_at, None);
     assert_eq!(held.taken_at.file(), file!());
     assert!(all.to_string().contains(" holds, taken at "));
     drop(guard);
@@ -211,7 +219,7 @@ fn snapshots_may_be_taken_while_threads_begin_and_end() {
         let storm = named("storm");
         seen += storm.len();
         for info in &storm {
-            assert_eq!(info.spawned_at.file(), file!());
+            assert_eq!(info.spawned_at.unwrap().file(), file!());
             assert!(info.waits_for.is_some() || !is_waiting(info));
         }
     }

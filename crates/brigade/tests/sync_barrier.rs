@@ -87,7 +87,9 @@ fn a_waiting_thread_tells_what_it_waits_for_and_where() {
     let runtime = Builder::new().workers(1).build().expect("a runtime");
     static BARRIER: Barrier = Barrier::new(2);
     let line = line!() + 1;
-    let (record, thread) = waiting(&runtime, || drop(BARRIER.wait()));
+    let (record, thread) = waiting(&runtime, || {
+        BARRIER.wait();
+    });
     BARRIER.wait();
     thread.join().expect("no panic");
     assert_eq!(record.wait.reason, WaitReason::Barrier);

@@ -20,7 +20,7 @@ use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Scale, unknown_
 use crate::sample::{Sample, Samples};
 use crate::together::Kind;
 use crate::units::{Unit, show};
-use crate::verdict::{Part, Premise, Tendency};
+use crate::verdict::{Part, Premise, decided};
 
 /// The experiment.
 pub(super) struct LockOrder;
@@ -207,15 +207,6 @@ impl Experiment for LockOrder {
             );
         }
         parts
-    }
-}
-
-/// A part of the claim that one number decides, if there is one.
-fn decided(holds: bool, number: f64) -> Tendency {
-    match (number.is_nan(), holds) {
-        (true, _) => Tendency::Unclear,
-        (false, true) => Tendency::Holds,
-        (false, false) => Tendency::Fails,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Scale, unknown_
 use crate::sample::{Sample, Samples};
 use crate::together::{self, Kind, Span, Start};
 use crate::units::{Unit, show};
-use crate::verdict::{Part, Premise, Tendency};
+use crate::verdict::{Part, Premise, decided};
 
 /// The experiment.
 pub(super) struct LostUpdates;
@@ -115,20 +115,15 @@ impl Experiment for LostUpdates {
             let most = lost("atomic").max.max(lost("mutex").max);
             // One lost update shows that updates can be lost; no number of good runs shows that
             // they cannot, so the worst run decides and not the median.
-            let holds = |yes: bool, known: f64| match (known.is_nan(), yes) {
-                (true, _) => Tendency::Unclear,
-                (false, true) => Tendency::Holds,
-                (false, false) => Tendency::Fails,
-            };
             parts.push(Part::new(
-                holds(plain.max > 0.0, plain.max),
+                decided(plain.max > 0.0, plain.max),
                 format!(
                     "{name} lose {} by load and store",
                     show(plain.median, Unit::Share)
                 ),
             ));
             parts.push(Part::new(
-                holds(most == 0.0, most),
+                decided(most == 0.0, most),
                 format!("{name} lose {} by atomic or mutex", show(most, Unit::Share)),
             ));
         }

@@ -5,6 +5,7 @@
 
 mod handoff;
 mod idle;
+mod lot;
 mod park;
 mod queue;
 mod readiness;

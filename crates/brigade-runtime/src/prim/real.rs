@@ -61,6 +61,19 @@ pub(crate) fn register_fence() {
     }
 }
 
+/// A full fence right after an atomic read-modify-write of this thread. On x86-64 every such instruction is one, so that
+/// only the compiler has to be kept from reordering.
+#[inline(always)]
+pub(crate) fn fence_after_rmw() {
+    if cfg!(target_arch = "x86_64") {
+        // ORDER: the locked instruction before is the fence; the partner is the other side's call of this function.
+        compiler_fence(Ordering::SeqCst);
+    } else {
+        // ORDER: the partner is the other side's call of this function.
+        fence(Ordering::SeqCst);
+    }
+}
+
 /// Marks a place where the total order of sequentially consistent accesses is relied upon. Nothing to do here; the
 /// model checker knows no such order and needs a fence.
 #[inline(always)]

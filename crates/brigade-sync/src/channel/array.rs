@@ -52,13 +52,27 @@ struct Slot<T> {
     message: Place<MaybeUninit<T>>,
 }
 
-/// A channel with a ring; see the module.
+/// Keeps what is before it and what is behind it on different cache lines, wherever the channel lies.
+struct Gap<const BYTES: usize>([MaybeUninit<u8>; BYTES]);
+
+impl<const BYTES: usize> Gap<BYTES> {
+    const fn new() -> Gap<BYTES> {
+        Gap([MaybeUninit::uninit(); BYTES])
+    }
+}
+
+/// A channel with a ring; see the module. Senders write `tail` and look for receivers, receivers write `head` and look
+/// for senders, and all read the rest: three places 64 bytes apart. Whole lines for each would take more than a small
+/// channel may.
+#[repr(C)]
 pub(super) struct Array<T> {
     head: AtomicUsize,
-    tail: AtomicUsize,
+    pub(super) senders: Waiters,
+    _behind_head: Gap<24>,
     slots: Box<[Slot<T>]>,
     lap: usize,
-    pub(super) senders: Waiters,
+    _before_tail: Gap<40>,
+    tail: AtomicUsize,
     pub(super) receivers: Waiters,
 }
 
@@ -99,10 +113,12 @@ impl<T> Array<T> {
             .collect();
         Array {
             head: AtomicUsize::new(0),
-            tail: AtomicUsize::new(0),
+            senders: Waiters::new(),
+            _behind_head: Gap::new(),
             slots,
             lap: (capacity * STEP).next_power_of_two(),
-            senders: Waiters::new(),
+            _before_tail: Gap::new(),
+            tail: AtomicUsize::new(0),
             receivers: Waiters::new(),
         }
     }

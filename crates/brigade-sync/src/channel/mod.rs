@@ -1,7 +1,7 @@
 //! Channels for any number of senders and receivers, with the names and the meaning of crossbeam-channel.
 //!
 //! [`bounded`] channels have room for so many messages, [`unbounded`] ones for any number. With capacity 0 each message
-//! goes straight from a sender to a receiver that waits for it. [`after`], [`at`], [`tick`] and [`never`] are receivers
+//! goes straight from a sender to a receiver that waits for it. [`after`], [`at`], [`tick`] and [`never()`] are receivers
 //! without senders. [`select!`](crate::select) and [`Select`] wait for several operations at once.
 //!
 //! A thread that waits blocks as such: a green thread parks, a kernel thread blocks; both can be at the two ends of one

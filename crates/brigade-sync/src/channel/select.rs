@@ -910,9 +910,7 @@ macro_rules! __select {
     };
     (@do $index:ident $picked:ident [{send $handle:ident ($at:expr) ($message:expr) ($result:pat) ($body:expr)} $($rest:tt)*]) => {
         if $index == $at {
-            let sending = $crate::channel::internal::Sending::new($handle, $picked);
-            let message = $message;
-            let $result = sending.send(message);
+            let $result = $crate::channel::internal::Sending::new($handle, $picked).send($message);
             $body
         } else {
             $crate::__select!(@do $index $picked [$($rest)*])

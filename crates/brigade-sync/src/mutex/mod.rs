@@ -104,6 +104,9 @@ impl Lock {
     #[track_caller]
     pub(crate) fn acquire(&self, site: &'static Location<'static>) {
         let me = park::me();
+        if me.count_lock() {
+            park::checkpoint_rarely();
+        }
         if order::is_on() {
             order::before_lock(me, &self.tag, Mode::Exclusive, site);
         }

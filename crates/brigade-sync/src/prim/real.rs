@@ -5,4 +5,4 @@ pub(crate) use core::hint::spin_loop;
 pub(crate) use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// How often a thread that finds a lock taken looks again before it waits.
-pub(crate) const SPINS: u32 = 6;
+pub(crate) const SPINS: u32 = 3;

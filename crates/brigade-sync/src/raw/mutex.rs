@@ -155,7 +155,7 @@ impl RawMutex {
     pub(crate) fn unlock(&self, address: usize) {
         // ORDER: Relaxed: only chooses the path.
         let state = self.state.load(Ordering::Relaxed);
-        if state & PARKED == 0
+        if (state & PARKED == 0 || state & WOKEN != 0 && are_woken_alive())
             && self
                 .state
                 // ORDER: Release: pairs with the Acquire of who takes the lock. Relaxed on failure: reads nothing.

@@ -50,7 +50,7 @@ const WOKEN: u32 = 4;
 const READER: u32 = 8;
 const READERS: u32 = !(READER - 1);
 /// More readers than this are a mistake, and would overflow the word.
-const MOST_READERS: u32 = READERS / 2 & READERS;
+const MOST_READERS: u32 = (READERS / 2) & READERS;
 
 /// What a wake says: try again.
 const TRY: usize = 0;

@@ -97,6 +97,9 @@ impl Lock {
     #[track_caller]
     fn acquire(&self, mode: Mode, site: &'static Location<'static>) {
         let me = park::me();
+        if me.count_lock() {
+            park::checkpoint_rarely();
+        }
         if order::is_on() {
             order::before_lock(me, &self.tag, mode, site);
         }

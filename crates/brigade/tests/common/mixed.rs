@@ -73,6 +73,12 @@ pub(crate) fn everywhere(test: impl Fn(&Runtime)) {
     super::on_model(Model::OneToOne, &test);
 }
 
+/// As [`everywhere`], without the model in which a thread that never waits leaves no other one running.
+pub(crate) fn where_computing_freezes_nobody(test: impl Fn(&Runtime)) {
+    on_workers(&test);
+    super::on_model(Model::OneToOne, &test);
+}
+
 /// Runs `body` on a green thread, and returns when it waits inside: what it waits for, and the thread.
 pub(crate) fn waiting<T: Send + 'static>(
     runtime: &Runtime,

@@ -16,6 +16,7 @@ mod scenes;
 mod wound_wait;
 
 use std::sync::{Mutex, RwLock};
+use std::time::Duration;
 
 use brigade::diag::{DeadlockResponse, lock_order};
 use brigade::sync;
@@ -24,10 +25,10 @@ use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Scale, unknown_
 use crate::sample::{Sample, Samples};
 use crate::together::Kind;
 use crate::units::{Unit, show};
-use crate::verdict::{Part, Premise, Tendency};
+use crate::verdict::{Part, Premise, decided};
 
 use heard::{First, Heard};
-use pair::{Outcome, PATIENCE, Run, Turn};
+use pair::{GLANCE, Outcome, PATIENCE, Run, Turn};
 use wound_wait::Resources;
 
 /// The experiment.
@@ -153,23 +154,26 @@ impl Experiment for Deadlock {
         match arm {
             HANG => {
                 let locks = mutexes();
-                on_kernel_threads(rounds, move |turn| scenes::opposite(&locks, turn))
+                on_kernel_threads(rounds, PATIENCE, move |turn| scenes::opposite(&locks, turn))
             }
             "shared" => {
                 let locks = [RwLock::new(()), RwLock::new(())];
-                on_kernel_threads(rounds, move |turn| scenes::shared(&locks, turn))
+                on_kernel_threads(rounds, PATIENCE, move |turn| scenes::shared(&locks, turn))
             }
             "back-off" => {
                 let locks = mutexes();
-                on_kernel_threads(rounds, move |turn| scenes::back_off(&locks, turn))
+                on_kernel_threads(rounds, PATIENCE, move |turn| scenes::back_off(&locks, turn))
             }
             "preempted" => {
                 let resources = Resources::default();
-                on_kernel_threads(rounds, move |turn| scenes::preempted(&resources, turn))
+                on_kernel_threads(rounds, PATIENCE, move |turn| {
+                    scenes::preempted(&resources, turn)
+                })
             }
             "ordered" => {
                 let locks = mutexes();
-                on_kernel_threads(rounds, move |turn| scenes::ordered(&locks, turn))
+                let turn = move |turn: &Turn<'_>| scenes::ordered(&locks, turn);
+                on_kernel_threads(rounds, GLANCE, turn)
             }
             _ => {
                 let watched = WATCHED.iter().find(|(key, ..)| *key == arm);
@@ -244,9 +248,10 @@ impl Experiment for Deadlock {
 
 fn on_kernel_threads(
     rounds: u32,
+    patience: Duration,
     turn: impl Fn(&Turn<'_>) + Send + Sync + 'static,
 ) -> Result<Sample, ArmError> {
-    let run = Run::start(Kind::Kernel, rounds, PATIENCE, turn)?;
+    let run = Run::start(Kind::Kernel, rounds, patience, turn)?;
     run.watch(|| false).map(sample)
 }
 
@@ -271,7 +276,7 @@ fn under_brigade(kind: Kind, rounds: u32, scene: Scene) -> Result<Sample, ArmErr
         Scene::Ordered => {
             let heard = Heard::listen(DeadlockResponse::Continue);
             let turn = move |turn: &Turn<'_>| scenes::ordered(&locks, turn);
-            (heard, Run::start(kind, rounds, PATIENCE, turn)?)
+            (heard, Run::start(kind, rounds, GLANCE, turn)?)
         }
     };
     let outcome = run.watch(|| scene == Scene::Reported && heard.reports() > 0)?;
@@ -323,15 +328,6 @@ fn of_watched(samples: &Samples, arm: &str, scene: Scene) -> Part {
         ),
     };
     Part::new(decided(holds, reports.max + done.max), text)
-}
-
-/// A part of the claim that one number decides, if there is one.
-fn decided(holds: bool, number: f64) -> Tendency {
-    match (number.is_nan(), holds) {
-        (true, _) => Tendency::Unclear,
-        (false, true) => Tendency::Holds,
-        (false, false) => Tendency::Fails,
-    }
 }
 
 fn sample(outcome: Outcome) -> Sample {

@@ -13,9 +13,11 @@ use crate::experiment::ArmError;
 use crate::probe;
 use crate::together::Kind;
 
-/// For how long who has its first resource waits for the other one to have its first: long enough for a thread
-/// that another program keeps from its CPU, short enough for the cures under which they cannot meet.
-pub(super) const PATIENCE: Duration = Duration::from_millis(10);
+/// For how long who has its first resource waits for the other one to have its first, where it will: longer
+/// than any program keeps a thread from its CPU.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+/// The same where the two cannot both have one.
+pub(super) const GLANCE: Duration = Duration::from_millis(2);
 /// How often somebody looks at the threads.
 const LOOK: Duration = Duration::from_millis(5);
 /// After how many looks without a change threads that wait are taken to wait for ever.

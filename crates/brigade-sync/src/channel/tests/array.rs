@@ -135,3 +135,11 @@ fn messages_pass_between_threads() {
     }
     sender.join().expect("no panic");
 }
+
+#[test]
+fn the_two_sides_of_a_ring_share_no_cache_line() {
+    let ring = Array::<u8>::new(1);
+    let (senders, receivers) = (&raw const ring.senders, &raw const ring.receivers);
+    // What all read lies between the two, a line from each.
+    assert_eq!(receivers.addr() - senders.addr(), 128);
+}
