@@ -124,6 +124,6 @@ fn every_item_passes_once_through_a_condvar_between_green_and_kernel_threads() {
             .into_iter()
             .map(|thread| thread.join().expect("a sum"));
         let sum: usize = of_kernel.chain(of_green).sum();
-        assert_eq!(sum, (0..PRODUCERS * ITEMS).sum());
+        assert_eq!(sum, (0..PRODUCERS * ITEMS).sum::<usize>());
     });
 }

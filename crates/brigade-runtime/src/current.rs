@@ -4,6 +4,7 @@
 //! a reason; callers look at their condition again. A kernel thread gets a record of its own at its first use
 //! of Brigade, so that joiners, scopes and parkers need not know what they are.
 
+use std::alloc::{GlobalAlloc, Layout, System, handle_alloc_error};
 use std::cell::{Cell, OnceCell};
 use std::panic::Location;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ thread_local! {
     static ME: Cell<*const Entry> = const { Cell::new(std::ptr::null()) };
     /// Ends the use of the entry of a kernel thread.
     static SEAT: Seat = const { Seat(Cell::new(std::ptr::null())) };
+    /// Whether the name for the record of a kernel thread is being made.
+    static NAMING: Cell<bool> = const { Cell::new(false) };
     /// The runtime of a kernel thread that is a thread of one.
     static HOME: OnceCell<Arc<Shared>> = const { OnceCell::new() };
 }
@@ -47,6 +50,12 @@ impl Drop for Seat {
         ME.set(roster::nobody());
         // SAFETY: null, or an entry; entries live for ever.
         if let Some(entry) = unsafe { self.0.get().as_ref() } {
+            // What the thread still waits for is remembered nowhere: the entry may be another thread's soon.
+            let _ = FOREIGN.try_with(|cell| {
+                if let Some(foreign) = cell.get() {
+                    foreign.0.use_entry(roster::nobody());
+                }
+            });
             entry.unbind();
             if entry.is_reusable() {
                 roster::give_back(std::iter::once(entry));
@@ -133,8 +142,11 @@ unsafe fn scope_of_foreign(_task: *const Task) -> Option<ScopeSeat> {
 }
 
 unsafe fn dealloc_foreign(task: *mut Task) {
-    // SAFETY: made by `Box::into_raw` in `new_foreign`; the last reference is gone.
-    drop(unsafe { Box::from_raw(task) });
+    // SAFETY: allocated and written by `new_foreign`; the last reference is gone.
+    unsafe {
+        task.drop_in_place();
+        System.dealloc(task.cast(), Layout::new::<Task>());
+    }
 }
 
 /// The green thread this code runs on, or null on a kernel thread.
@@ -177,15 +189,33 @@ pub(crate) fn kernel() -> TaskRef {
 #[cold]
 fn current_kernel_slow() -> TaskRef {
     let known = FOREIGN.try_with(|cell| {
-        cell.get_or_init(|| {
+        if let Some(foreign) = cell.get() {
+            return foreign.0.clone();
+        }
+        // The name takes memory, and an allocator may wait for a lock and come back here: then the inner call makes the
+        // record.
+        let name = if NAMING.replace(true) {
+            None
+        } else {
             let name = kernel_thread::current().name().map(Box::from);
-            Foreign(new_foreign(name))
-        })
-        .0
-        .clone()
+            NAMING.set(false);
+            name
+        };
+        let foreign = cell.get_or_init(|| Foreign(new_foreign(name)));
+        if current_green().is_null() {
+            foreign.0.set_entry(me());
+        }
+        foreign.0.clone()
     });
-    // After the kernel thread's thread-locals are gone: a record for this call alone, as std does.
-    known.unwrap_or_else(|_| new_foreign(None))
+    known.unwrap_or_else(|_| {
+        // After the kernel thread's thread-locals are gone: a record for this call alone, as std does. Nobody finds it,
+        // because its entry does not name it.
+        let task = new_foreign(None);
+        if current_green().is_null() {
+            task.use_entry(me());
+        }
+        task
+    })
 }
 
 /// Calls `f` with the record of the current thread.
@@ -229,6 +259,7 @@ pub(crate) fn home() -> Option<Arc<Shared>> {
     HOME.try_with(|cell| cell.get().cloned()).ok().flatten()
 }
 
+/// Takes no memory from the program's allocator, which may be the one that waits.
 fn new_foreign(name: Option<Box<str>>) -> TaskRef {
     let task = Task::kernel(TaskParts {
         vtable: &FOREIGN_VTABLE,
@@ -239,12 +270,17 @@ fn new_foreign(name: Option<Box<str>>) -> TaskRef {
         id: next_ids(1),
         refs: 1,
     });
-    // SAFETY: a fresh record with the one reference given away here.
-    let task = unsafe { TaskRef::from_raw(Box::into_raw(Box::new(task))) };
-    if current_green().is_null() {
-        task.set_entry(me());
+    let layout = Layout::new::<Task>();
+    // SAFETY: the layout is not empty.
+    let place = unsafe { System.alloc(layout) }.cast::<Task>();
+    if place.is_null() {
+        handle_alloc_error(layout);
     }
-    task
+    // SAFETY: fresh memory of that layout; a record with the one reference given away here.
+    unsafe {
+        place.write(task);
+        TaskRef::from_raw(place)
+    }
 }
 
 /// Stops the current thread until [`unpark`], or the deadline (nanoseconds of `CLOCK_MONOTONIC`, `u64::MAX` for
@@ -253,6 +289,11 @@ fn new_foreign(name: Option<Box<str>>) -> TaskRef {
 pub(crate) fn park(me: &Task, wait: &Wait, deadline_ns: u64) {
     if me.park.take_notification() {
         return;
+    }
+    // A thread that searched for a circle says that it waits until the wait is over, also while it looks at its condition
+    // again: others search only once.
+    if me.entry().is_waiting() {
+        return park_begun(me, deadline_ns);
     }
     me.begin_wait(wait, deadline_ns != NEVER);
     park_begun(me, deadline_ns);

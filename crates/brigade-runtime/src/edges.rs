@@ -41,12 +41,12 @@ use std::ptr::{self, NonNull};
 use brigade_context::on_fork_once;
 use brigade_event::{
     AwaitedObject, DeadlockKind, DeadlockReport, DeadlockResponse, DeadlockedThread,
-    HeldLockReport, LockDescription, LockTag, Mode, ThreadLabel, WaitReason, WaitReport,
+    HeldLockReport, LockDescription, LockKind, LockTag, Mode, ThreadLabel, WaitReason, WaitReport,
 };
 
 use crate::lot::{LotWaiter, for_each_waiter};
 use crate::prim::{AtomicBool, AtomicPtr, AtomicU64, Lock, Ordering, fence_after_rmw};
-use crate::roster::{self, Entry, Wait, WaitRecord};
+use crate::roster::{self, Entry, HeldLock, Wait, WaitRecord};
 use crate::task::Task;
 
 /// Threads that one search can hold.
@@ -163,11 +163,22 @@ pub(crate) fn check(me: &Task, wait: &Wait, target: Target<'_>) -> Option<String
 fn search(me: &Task, wait: &Wait, target: Target<'_>) -> Option<String> {
     register_fork_handler();
     let report = SEARCH.lock().run(me, wait, target)?;
-    match respond(&report) {
+    // The handler may wait for something itself.
+    me.end_wait();
+    let response = respond(&report);
+    me.begin_wait(wait, false);
+    match response {
         DeadlockResponse::PanicClosing => Some(report.to_string()),
         DeadlockResponse::Abort => std::process::abort(),
         _ => None,
     }
+}
+
+/// By a thread that left its wait because it was told to, before it does anything else: a search that saw it waiting may
+/// be using its record, and those of threads that wait for its end (module, 3).
+#[cold]
+pub(crate) fn pass_search() {
+    drop(SEARCH.lock());
 }
 
 /// In the child of a fork nobody searches. Called before anybody takes the lock.
@@ -189,7 +200,9 @@ fn is_certainly_open(me: &Task, target: Target<'_>) -> bool {
         Target::Lock(tag, _) => {
             // SAFETY: null or an entry; entries live for ever.
             let owner = unsafe { tag.owner().cast::<Entry>().as_ref() };
-            owner.is_some_and(|owner| !ptr::eq(owner, me.entry()) && !is_stopped(owner))
+            owner.is_some_and(|owner| {
+                !ptr::eq(owner, me.entry()) && !owner.is_nobody() && !is_stopped(owner)
+            })
         }
         Target::Thread(task) => {
             is_of_no_use(me) || leads_to_a_free_thread(me.entry(), task.entry())
@@ -297,7 +310,7 @@ impl Search {
             ABANDONED.fetch_add(1, Ordering::Relaxed);
         }
         let last = found?;
-        if !self.is_still_so(last) || self.was_reported(last) {
+        if !self.is_still_so(last, target) || self.was_reported(last) {
             return None;
         }
         Some(self.report(last, wait, target))
@@ -362,12 +375,16 @@ impl Search {
             // Readers wait for a reader only behind a writer.
             let mut has_writer = false;
             for_each_waiter(held.address, |waiter| {
-                has_writer |= waiter.mode == Mode::Exclusive && !waiter.timed;
+                // SAFETY: a thread in the lot is alive under the lot's lock, and borrows what it waits for.
+                let holds = unsafe { waits_for_holder(waiter, &held, node.entry) };
+                has_writer |= holds && waiter.mode == Mode::Exclusive && !waiter.timed;
             });
             for_each_waiter(held.address, |waiter| {
+                // SAFETY: the same: it is in the lot, under the lot's lock, at this address.
+                let holds = unsafe { waits_for_holder(waiter, &held, node.entry) };
                 let conflicts =
                     held.mode == Mode::Exclusive || waiter.mode == Mode::Exclusive || has_writer;
-                if !waiter.timed && conflicts {
+                if holds && !waiter.timed && conflicts {
                     self.push_lot_waiter(waiter, held.address, number, target);
                 }
             });
@@ -395,8 +412,11 @@ impl Search {
     }
 
     /// The second look at the path that ends with `last`.
-    fn is_still_so(&self, last: usize) -> bool {
+    fn is_still_so(&self, last: usize, target: Target<'_>) -> bool {
         self.path(last).all(|node| match node.via {
+            Via::Start if matches!(target, Target::Lock(..)) => {
+                number_of(task_of(node), target) == self.my_number && self.my_number != 0
+            }
             Via::Start | Via::Join | Via::Scope => true,
             Via::Lock(address, number, _) => {
                 let mut stays = false;
@@ -488,11 +508,43 @@ fn is_owner(task: &Task, via: Via, target: Target<'_>) -> bool {
             let mut owns = matches!(via, Via::Lock(address, _, Mode::Exclusive) if shared && address == tag.address());
             task.entry().for_each_held(|held| {
                 let conflicts = !(shared && held.mode == Mode::Shared);
-                owns |= held.address == tag.address() && conflicts;
+                owns |= conflicts && is_held(tag, &held, task.entry());
             });
             owns
         }
     }
+}
+
+/// Whether an entry of a list of held locks is about this lock: a guard that was forgotten leaves one behind, and another
+/// lock may be at the address by now.
+fn is_held(tag: &LockTag, held: &HeldLock, holder: &'static Entry) -> bool {
+    let is_owner = match held.mode {
+        Mode::Exclusive => ptr::eq(tag.owner().cast::<Entry>(), holder),
+        Mode::Shared => tag.owner().is_null() && tag.kind() == LockKind::RwLock,
+    };
+    let class = u32::from(held.class);
+    let is_same_class = class == 0 || tag.class() == 0 || class == tag.class();
+    held.address == tag.address() && held.rank == tag.rank() && is_owner && is_same_class
+}
+
+/// Whether the thread in the lot waits for the lock that `held` is about; one that has not said yet what it waits for
+/// searches itself.
+///
+/// # Safety
+///
+/// The thread must be in the lot, under its lock, at the address of `held`.
+unsafe fn waits_for_holder(waiter: &LotWaiter, held: &HeldLock, holder: &'static Entry) -> bool {
+    // SAFETY: the caller's contract.
+    let record = unsafe { waiter.task.as_ref() }.entry().wait_record();
+    let says_so = record
+        .is_some_and(|record| is_part_of_circles(&record) && record.wait.object == held.address);
+    // SAFETY: the thread waits for a lock with its tag at the address, and borrows it.
+    says_so
+        && is_held(
+            unsafe { &*ptr::with_exposed_provenance(held.address) },
+            held,
+            holder,
+        )
 }
 
 /// The number of the thread's own wait in the lot.

@@ -113,7 +113,7 @@ pub mod waits {
     pub use crate::edges::{DeadlockHandler, abandoned, set_deadlock_handler};
     pub use crate::launch::kernel_threads;
     pub use crate::monitor::{Stall, StallInspector, set_stall_inspector};
-    pub use crate::roster::{Picture, picture};
+    pub use crate::snapshot::{Picture, picture};
     pub use crate::snapshot::{describe_stuck_lock, threads};
 }
 

@@ -4,7 +4,7 @@ use std::ptr;
 
 use brigade_event::LockTag;
 
-use crate::edges::{Target, check};
+use crate::edges::{Target, check, pass_search};
 use crate::lot::{Parked, Request, park};
 use crate::prim::NEVER;
 
@@ -23,6 +23,9 @@ pub fn park_owned(request: &Request<'_>, is_due: impl FnOnce() -> bool) -> Parke
         check(request.current.task(), request.wait, target)
     });
     if let Parked::Refused(_) = parked {
+        pass_search();
+    }
+    if request.deadline_ns == NEVER && !matches!(parked, Parked::NotDue) {
         request.current.entry().end_wait();
     }
     parked

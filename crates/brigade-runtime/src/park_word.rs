@@ -104,8 +104,16 @@ impl ParkWord {
     /// By the waker of a kernel thread, instead of queueing it. The caller then wakes the futex.
     #[cfg(not(loom))]
     pub(crate) fn resume(&self) {
-        // ORDER: Release: pairs with `parked_value` (invariant 4).
-        self.0.store(RUNNING, Ordering::Release);
+        // ORDER: Release: pairs with `parked_value` (invariant 4). An exchange, so that the Release of wakers that came
+        // second is passed on, too.
+        self.0.swap(RUNNING, Ordering::Release);
+    }
+
+    /// By any thread: parked, and nobody has woken it.
+    #[cfg(not(loom))]
+    pub(crate) fn is_parked(&self) -> bool {
+        // ORDER: Acquire: what the thread wrote before it was parked is seen.
+        self.0.load(Ordering::Acquire) == PARKED
     }
 
     /// By a kernel thread that is parked: the value to wait on; none when it was resumed.

@@ -40,7 +40,7 @@ use brigade_event::{LockTag, Mode, WaitReason};
 
 use crate::prim::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering, coarse_ms,
-    fence_heavy, fence_light, map_zeroed, now_ns,
+    fence, fence_heavy, fence_light, map_zeroed, now_ns,
 };
 
 /// What a thread is about to wait for.
@@ -133,8 +133,6 @@ pub struct Entry {
     wait: AtomicU64,
     held: AtomicPtr<HeldBlock>,
     held_len: AtomicU32,
-    /// Whether the thread is a green one.
-    green: AtomicBool,
     /// Locks taken, modulo 256.
     locks: AtomicU8,
     /// Of the next free entry; only while this one is free.
@@ -193,7 +191,6 @@ impl Entry {
             wait: AtomicU64::new(0),
             held: AtomicPtr::new(ptr::null_mut()),
             held_len: AtomicU32::new(0),
-            green: AtomicBool::new(false),
             locks: AtomicU8::new(0),
             next_free: AtomicPtr::new(ptr::null_mut()),
         }
@@ -220,6 +217,9 @@ impl Entry {
             | if timed { TIMED } else { 0 }
             | u64::from(epoch.wrapping_add(1)) << EPOCH_SHIFT
             | now_ms << SINCE_SHIFT;
+        // ORDER: Release: who sees the new object sees that the wait before has ended; pairs with the Acquire loads in
+        // `wait_record`.
+        fence(Ordering::Release);
         // ORDER: Relaxed: published by the Release below.
         self.object.store(wait.object, Ordering::Relaxed);
         let site = wait.site.map_or(ptr::null(), ptr::from_ref);
@@ -235,7 +235,7 @@ impl Entry {
         // ORDER: Relaxed: this thread is the only writer.
         let word = self.wait.load(Ordering::Relaxed);
         let ended = (word >> EPOCH_SHIFT).wrapping_add(1) << EPOCH_SHIFT & 0x00ff_ff00;
-        // ORDER: Release: what the thread writes next to `object` comes after it in the eyes of `wait_record`.
+        // ORDER: Release: what the thread did while it waited comes before.
         self.wait.store(ended, Ordering::Release);
     }
 
@@ -429,10 +429,8 @@ impl Entry {
 
     /// By who starts the thread: `task` is its record.
     #[inline(always)]
-    pub(crate) fn bind(&self, task: *mut (), green: bool) {
+    pub(crate) fn bind(&self, task: *mut ()) {
         if !self.is_nobody() {
-            // ORDER: Relaxed: published by the store below.
-            self.green.store(green, Ordering::Relaxed);
             // ORDER: Release: pairs with the Acquire in `task`.
             self.task.store(task, Ordering::Release);
         }
@@ -610,10 +608,11 @@ fn entry_at(number: usize) -> Option<&'static Entry> {
     unsafe { memory.add(place).as_ref() }.filter(|_| !memory.is_null())
 }
 
+/// Memory for held locks: what is left of the last page, from a place on.
+static REST: Lock<(usize, usize)> = Lock::new((0, 0));
+
 /// Memory for held locks. Never given back; an entry keeps its blocks.
 fn new_block() -> Option<NonNull<HeldBlock>> {
-    /// What is left of the last page, from a place on.
-    static REST: Lock<(usize, usize)> = Lock::new((0, 0));
     const PAGE: usize = 64 * 1024;
     let mut rest = REST.lock();
     if rest.1 < size_of::<HeldBlock>() {
@@ -671,60 +670,6 @@ pub(crate) fn for_each_entry(mut f: impl FnMut(&'static Entry)) {
     (0..used).filter_map(entry_at).for_each(&mut f);
 }
 
-/// What all green threads of the process wait for, at about one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
-    /// How many there are.
-    pub threads: usize,
-    /// A number that is another one after any of them has run.
-    pub sum: u64,
-    /// Addresses of the futexes among what they wait for.
-    pub futexes: Vec<usize>,
-}
-
-/// The picture, if there are green threads and each waits, without a deadline, for something that only a thread of this
-/// process can give.
-#[must_use]
-pub fn picture() -> Option<Picture> {
-    let mut picture = Picture {
-        threads: 0,
-        sum: 0,
-        futexes: Vec::new(),
-    };
-    let mut all_wait = true;
-    for_each_entry(|entry| {
-        // ORDER: Relaxed: published with the pointer that is looked at first.
-        if entry.task().is_null() || !entry.green.load(Ordering::Relaxed) {
-            return;
-        }
-        picture.threads += 1;
-        match entry.wait_record() {
-            Some(record) if !record.timed && is_internal(record.wait.reason) => {
-                let wait = (entry.address() as u64).wrapping_add(u64::from(record.epoch) << 48);
-                let mixed = (wait ^ wait >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                picture.sum = picture.sum.wrapping_add(mixed);
-                if record.wait.reason == WaitReason::Futex {
-                    picture.futexes.push(record.wait.object);
-                }
-            }
-            _ => all_wait = false,
-        }
-    });
-    (all_wait && picture.threads > 0).then_some(picture)
-}
-
-/// Whether only a thread of the process can end such a wait.
-fn is_internal(reason: WaitReason) -> bool {
-    !matches!(
-        reason,
-        WaitReason::Sleep
-            | WaitReason::Read
-            | WaitReason::Write
-            | WaitReason::Poll
-            | WaitReason::Child
-    )
-}
-
 /// Milliseconds of the cheap clock; see "Time" in the module.
 #[inline(always)]
 pub(crate) fn cheap_now_ms() -> u64 {
@@ -740,6 +685,7 @@ pub(crate) fn now_ms() -> u64 {
 pub(crate) fn lock_for_fork() {
     READING.acquire();
     STORE.acquire();
+    REST.acquire();
 }
 
 /// After a fork, in the parent.
@@ -750,6 +696,7 @@ pub(crate) fn lock_for_fork() {
 pub(crate) unsafe fn unlock_after_fork() {
     // SAFETY: the caller's contract.
     unsafe {
+        REST.release();
         STORE.release();
         READING.release();
     }

@@ -3,6 +3,7 @@
 //! The records are collected in batches (`roster.rs`, invariant 3) and described afterwards, each by itself. So each
 //! line is true of a moment, and the lines are of different ones.
 
+use std::cell::RefCell;
 use std::ptr::NonNull;
 
 use brigade_event::{
@@ -20,7 +21,7 @@ use crate::task::{Task, TaskRef};
 /// Takes memory for a few hundred threads at a time, however many there are.
 pub fn threads(mut f: impl FnMut(ThreadInfo)) {
     let mut batch: Vec<TaskRef> = Vec::with_capacity(roster::READ_BATCH);
-    let batch = std::cell::RefCell::new(&mut batch);
+    let batch = RefCell::new(&mut batch);
     roster::for_each_task(
         |task| {
             // SAFETY: the entry points to the record, which is therefore alive during the call.
@@ -101,4 +102,65 @@ fn thread_at(address: usize) -> Option<ThreadLabel> {
         found = Some(unsafe { TaskRef::acquire(task.as_ptr().cast()) });
     });
     found.map(|task| label(&task))
+}
+
+/// What all green threads of the process wait for, at about one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// How many there are.
+    pub threads: usize,
+    /// A number that is another one after any of them has run.
+    pub sum: u64,
+    /// Addresses of the futexes among what they wait for.
+    pub futexes: Vec<usize>,
+}
+
+/// The picture, if there are green threads and each is parked, without a deadline, for something that only a thread of
+/// this process can give, and nobody has woken it.
+#[must_use]
+pub fn picture() -> Option<Picture> {
+    let mut picture = Picture {
+        threads: 0,
+        sum: 0,
+        futexes: Vec::new(),
+    };
+    let mut all_wait = true;
+    let batch = RefCell::new(Vec::with_capacity(roster::READ_BATCH));
+    roster::for_each_task(
+        |task| {
+            // SAFETY: the entry points to the record, which is therefore alive during the call.
+            let task = unsafe { &*task.cast::<Task>() };
+            if !task.is_green() {
+                return;
+            }
+            picture.threads += 1;
+            let record = task.entry().wait_record().filter(|record| {
+                !record.timed && is_internal(record.wait.reason) && task.park.is_parked()
+            });
+            let Some(record) = record else {
+                all_wait = false;
+                return;
+            };
+            let wait = (task.entry().address() as u64) ^ u64::from(record.epoch) << 48;
+            let mixed = (wait ^ wait >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            picture.sum = picture.sum.wrapping_add(mixed);
+            if record.wait.reason == WaitReason::Futex {
+                batch.borrow_mut().push(record.wait.object);
+            }
+        },
+        || picture.futexes.append(&mut batch.borrow_mut()),
+    );
+    (all_wait && picture.threads > 0).then_some(picture)
+}
+
+/// Whether only a thread of the process can end such a wait.
+fn is_internal(reason: WaitReason) -> bool {
+    !matches!(
+        reason,
+        WaitReason::Sleep
+            | WaitReason::Read
+            | WaitReason::Write
+            | WaitReason::Poll
+            | WaitReason::Child
+    )
 }

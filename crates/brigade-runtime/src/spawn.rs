@@ -321,6 +321,7 @@ fn refuse_circle(me: &Task, wait: &Wait, task: &TaskRef) {
     if let Some(text) = edges::check(me, wait, Target::Thread(task))
         && task.unset_joiner(me)
     {
+        edges::pass_search();
         me.end_wait();
         panic!("{text}");
     }

@@ -204,10 +204,15 @@ impl Task {
     /// By who starts the thread, before anybody else knows it, or by a kernel thread of itself: gives it an entry.
     #[inline(always)]
     pub(crate) fn set_entry(&self, entry: &'static Entry) {
+        self.use_entry(entry);
+        entry.bind(ptr::from_ref(self).cast_mut().cast());
+    }
+
+    /// By a kernel thread of itself: as [`Task::set_entry`], but the entry does not know of the record.
+    pub(crate) fn use_entry(&self, entry: &'static Entry) {
         // ORDER: Relaxed: as in `entry`.
         self.entry
             .store(ptr::from_ref(entry).cast_mut(), Ordering::Relaxed);
-        entry.bind(ptr::from_ref(self).cast_mut().cast(), self.is_green());
     }
 
     /// By the thread itself: it is going to wait.

@@ -18,6 +18,7 @@
 
 use std::fmt;
 use std::panic::Location;
+use std::ptr;
 
 use brigade_event::{LockKind, LockTag, Mode, WaitReason};
 use brigade_runtime::park::lot::unpark_all;
@@ -259,7 +260,8 @@ impl Once {
     fn assert_not_inside(&self) {
         let mut inside = None;
         me().for_each_held(|held| {
-            if held.address == self.tag.address() {
+            let is_mine = ptr::eq(self.tag.owner(), ptr::from_ref(me()).cast());
+            if is_mine && held.address == self.tag.address() {
                 inside = Some(held.site);
             }
         });

@@ -160,3 +160,139 @@
 //! let lock = brigade::sync::RwLock::new(std::cell::Cell::new(1));
 //! brigade::thread::scope(|scope| scope.spawn(|| lock.read().unwrap().get()).join().unwrap());
 //! ```
+//!
+//! # A `Select` goes to other threads, so its messages must
+//!
+//! ```
+//! let (sender, receiver) = brigade::sync::channel::bounded(1);
+//! let mut select = brigade::sync::channel::Select::new();
+//! select.recv(&receiver);
+//! sender.send(std::sync::Arc::new(1)).unwrap();
+//! let chosen = select.try_select().unwrap();
+//! assert_eq!(*chosen.recv(&receiver).unwrap(), 1);
+//! ```
+//!
+//! ```compile_fail,E0277
+//! let (sender, receiver) = brigade::sync::channel::bounded(1);
+//! let mut select = brigade::sync::channel::Select::new();
+//! select.recv(&receiver);
+//! sender.send(std::rc::Rc::new(1)).unwrap();
+//! let chosen = select.try_select().unwrap();
+//! assert_eq!(*chosen.recv(&receiver).unwrap(), 1);
+//! ```
+//!
+//! # Handles of a channel are for one type of message, lifetimes included
+//!
+//! ```
+//! use brigade::sync::channel::Sender;
+//! fn same<'a>(sender: Sender<&'static str>, _: &'a str) -> Sender<&'static str> {
+//!     sender
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! use brigade::sync::channel::Sender;
+//! fn shorter<'a>(sender: Sender<&'static str>, _: &'a str) -> Sender<&'a str> {
+//!     sender
+//! }
+//! ```
+//!
+//! # A guard does not let a shorter borrow in
+//!
+//! ```
+//! use brigade::sync::MutexGuard;
+//! fn same<'g, 'a>(guard: MutexGuard<'g, &'static str>, _: &'a str) -> MutexGuard<'g, &'static str> {
+//!     guard
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! use brigade::sync::MutexGuard;
+//! fn shorter<'g, 'a>(guard: MutexGuard<'g, &'static str>, _: &'a str) -> MutexGuard<'g, &'a str> {
+//!     guard
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! use brigade::sync::MappedMutexGuard;
+//! fn shorter<'g, 'a>(
+//!     guard: MappedMutexGuard<'g, &'static str>,
+//!     _: &'a str,
+//! ) -> MappedMutexGuard<'g, &'a str> {
+//!     guard
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! use brigade::sync::RwLockWriteGuard;
+//! fn shorter<'g, 'a>(
+//!     guard: RwLockWriteGuard<'g, &'static str>,
+//!     _: &'a str,
+//! ) -> RwLockWriteGuard<'g, &'a str> {
+//!     guard
+//! }
+//! ```
+//!
+//! # A guard stays on its thread
+//!
+//! ```
+//! let mutex = brigade::sync::Mutex::new(1);
+//! let guard = mutex.lock().unwrap();
+//! brigade::thread::scope(|scope| {
+//!     scope.spawn(|| assert_eq!(*guard, 1));
+//! });
+//! ```
+//!
+//! ```compile_fail,E0277
+//! let mutex = brigade::sync::Mutex::new(1);
+//! let guard = mutex.lock().unwrap();
+//! brigade::thread::scope(|scope| {
+//!     scope.spawn(move || assert_eq!(*guard, 1));
+//! });
+//! ```
+//!
+//! ```compile_fail,E0277
+//! let lock = brigade::sync::RwLock::new(1);
+//! let guard = lock.read().unwrap();
+//! brigade::thread::scope(|scope| {
+//!     scope.spawn(move || assert_eq!(*guard, 1));
+//! });
+//! ```
+//!
+//! # What is shared through a lock must be fit for it
+//!
+//! ```
+//! let mutex = brigade::sync::Mutex::new(std::cell::Cell::new(1));
+//! brigade::thread::scope(|scope| {
+//!     scope.spawn(|| mutex.lock().unwrap().set(2));
+//! });
+//! ```
+//!
+//! ```compile_fail,E0277
+//! let lock = brigade::sync::RwLock::new(std::cell::Cell::new(1));
+//! brigade::thread::scope(|scope| {
+//!     scope.spawn(|| lock.read().unwrap().set(2));
+//! });
+//! ```
+//!
+//! ```compile_fail,E0277
+//! let mutex = brigade::sync::Mutex::new(std::cell::Cell::new(1));
+//! let guard = mutex.lock().unwrap();
+//! brigade::thread::scope(|scope| {
+//!     scope.spawn(|| guard.set(2));
+//! });
+//! ```
+//!
+//! # A channel outlives what its messages borrow no longer than they do
+//!
+//! ```compile_fail,E0597
+//! struct Loud<'a>(&'a str);
+//! impl Drop for Loud<'_> {
+//!     fn drop(&mut self) {
+//!         println!("{}", self.0);
+//!     }
+//! }
+//! let (sender, _receiver) = brigade::sync::channel::unbounded();
+//! let text = String::from("gone too early");
+//! sender.send(Loud(&text)).unwrap();
+//! ```

@@ -55,13 +55,15 @@ fn meet(
         2 - usize::from(kernel),
         usize::from(kernel),
         move |index| {
-            let met = || drop(barrier.wait());
+            let met = || {
+                barrier.wait();
+            };
             let panicked = catch_unwind(AssertUnwindSafe(|| body(index, &met))).is_err();
             *counted.lock().expect("nobody panics") += usize::from(panicked);
         },
     );
-    let panics = *panics.lock().expect("nobody panics");
-    panics
+    let total = panics.lock().expect("nobody panics");
+    *total
 }
 
 #[test]

@@ -303,15 +303,16 @@ impl<S: Sleep> Bucket<S> {
             core::mem::forget(leaver);
             return Parked::Refused(refusal);
         }
+        // It looks before it parks: a wait inside of `queued` may have used the notification up.
+        let mut is_first = true;
         loop {
-            park();
             match waiter.look() {
                 Seen::Woken => break,
                 Seen::WokenUnderLock => {
                     self.leave(&waiter);
                     break;
                 }
-                Seen::Waiting if is_in_time() => {}
+                Seen::Waiting if is_first || is_in_time() => {}
                 Seen::Waiting => {
                     if self.leave(&waiter) {
                         core::mem::forget(leaver);
@@ -320,6 +321,8 @@ impl<S: Sleep> Bucket<S> {
                     break;
                 }
             }
+            is_first = false;
+            park();
         }
         core::mem::forget(leaver);
         Parked::Woken(waiter.token.get())

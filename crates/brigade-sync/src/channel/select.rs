@@ -417,7 +417,9 @@ pub struct Select<'a> {
     next: usize,
 }
 
-// SAFETY: the waiters are in no list between two calls; the handles are references to what is `Sync`.
+// SAFETY: the waiters are in no list between two calls; the handles are references to what is `Sync`, because their
+// messages are `Send` (`Select::send`, `Select::recv`): an operation that is not completed drops the message that it has
+// claimed, on whichever thread the select is.
 unsafe impl Send for Select<'_> {}
 // SAFETY: as above; shared, a `Select` does nothing.
 unsafe impl Sync for Select<'_> {}
@@ -440,12 +442,12 @@ impl<'a> Select<'a> {
     }
 
     /// Adds sending on `sender`; returns the number of the operation.
-    pub fn send<T>(&mut self, sender: &'a Sender<T>) -> usize {
+    pub fn send<T: Send>(&mut self, sender: &'a Sender<T>) -> usize {
         self.add(sender)
     }
 
     /// Adds receiving from `receiver`; returns the number of the operation.
-    pub fn recv<T>(&mut self, receiver: &'a Receiver<T>) -> usize {
+    pub fn recv<T: Send>(&mut self, receiver: &'a Receiver<T>) -> usize {
         self.add(receiver)
     }
 

@@ -4,6 +4,7 @@ use core::cell::UnsafeCell;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::ptr::NonNull;
 
 use super::Lock;
@@ -20,6 +21,10 @@ pub struct MutexGuard<'a, T: ?Sized> {
 
 // SAFETY: a shared guard gives out only `&T`.
 unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
+
+// As for the mutex: who sees the value after a panic sees that it is poisoned.
+impl<T: ?Sized> UnwindSafe for MutexGuard<'_, T> {}
+impl<T: ?Sized> RefUnwindSafe for MutexGuard<'_, T> {}
 
 /// The right to use a part of the value in a [`Mutex`](super::Mutex); gives the lock back when dropped. Made by
 /// [`MutexGuard::map`].

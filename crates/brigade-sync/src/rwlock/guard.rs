@@ -5,6 +5,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use std::panic::Location;
 
 use super::Lock;
@@ -24,6 +25,10 @@ pub struct RwLockReadGuard<'a, T: ?Sized> {
 // SAFETY: a guard gives out only `&T`.
 unsafe impl<T: ?Sized + Sync> Sync for RwLockReadGuard<'_, T> {}
 
+// As a reference to the value: reading does not poison.
+impl<T: ?Sized + RefUnwindSafe> UnwindSafe for RwLockReadGuard<'_, T> {}
+impl<T: ?Sized + RefUnwindSafe> RefUnwindSafe for RwLockReadGuard<'_, T> {}
+
 /// The right to use the value in a [`RwLock`](super::RwLock) alone; gives the lock back when dropped.
 ///
 /// It stays on its thread: a lock is given back by the thread that took it.
@@ -38,6 +43,10 @@ pub struct RwLockWriteGuard<'a, T: ?Sized> {
 
 // SAFETY: a shared guard gives out only `&T`.
 unsafe impl<T: ?Sized + Sync> Sync for RwLockWriteGuard<'_, T> {}
+
+// As for the lock: who sees the value after a panic sees that it is poisoned.
+impl<T: ?Sized> UnwindSafe for RwLockWriteGuard<'_, T> {}
+impl<T: ?Sized> RefUnwindSafe for RwLockWriteGuard<'_, T> {}
 
 impl<'a, T: ?Sized> RwLockReadGuard<'a, T> {
     /// # Safety
