@@ -15,7 +15,7 @@
 //!
 //! 1. An entry belongs to one thread at a time. It is used again only if the thread held no lock at its end: the owner
 //!    of a lock (`LockTag::owner`) is therefore the thread that took it, or one that ended without giving it back.
-//! 2. The epoch in `wait` changes when a wait begins and when it ends. If it is the same at two looks, and says that
+//! 2. The epoch in `wait` changes when a wait begins. If it is the same at two looks, and the record says at both that
 //!    the thread waits, the thread has waited all the time in between, for the same thing.
 //! 3. A record that an entry points to (`task`) lives while the entry points to it and [`READING`] is held with
 //!    `SNAPSHOT` set: who ends a thread clears the pointer, passes a light fence, and looks at `SNAPSHOT`; who reads
@@ -234,9 +234,8 @@ impl Entry {
     pub(crate) fn end_wait(&self) {
         // ORDER: Relaxed: this thread is the only writer.
         let word = self.wait.load(Ordering::Relaxed);
-        let ended = (word >> EPOCH_SHIFT).wrapping_add(1) << EPOCH_SHIFT & 0x00ff_ff00;
         // ORDER: Release: what the thread did while it waited comes before.
-        self.wait.store(ended, Ordering::Release);
+        self.wait.store(word & !REASON_MASK, Ordering::Release);
     }
 
     /// By the carrier that parks the thread, before anybody may wake it: it waits since `now_ms`.
