@@ -86,7 +86,7 @@ fn a_waiting_thread_tells_what_it_waits_for_and_where() {
     let _watch = Watch::new("a thread that waits at a barrier");
     let runtime = Builder::new().workers(1).build().expect("a runtime");
     static BARRIER: Barrier = Barrier::new(2);
-    let line = line!() + 1;
+    let line = line!() + 2;
     let (record, thread) = waiting(&runtime, || {
         BARRIER.wait();
     });
