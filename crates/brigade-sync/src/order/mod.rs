@@ -18,7 +18,7 @@
 //! 1. Nothing here allocates or waits while it learns; a lock of a global allocator may be a lock of Brigade.
 //! 2. Locks that are held are never looked at, only what the thread's entry remembers of them: a guard may have been
 //!    forgotten and its lock freed.
-//! 3. While a thread is inside, in a handler above all, what it locks is not learned ([`BUSY`]).
+//! 3. While a thread is inside, in a handler above all, what it locks is not learned (`BUSY`).
 //! 4. Each circle of classes is reported once, when its last edge is first taken; each class once for its nesting, and
 //!    once for being read twice.
 //!
