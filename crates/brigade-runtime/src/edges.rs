@@ -146,7 +146,8 @@ pub fn abandoned() -> u64 {
 ///
 /// The caller is the thread itself.
 ///
-/// Comes right after the atomic operation by which the thread took its place in the lot or as a joiner.
+/// Comes right after the atomic operation by which the thread took its place in the lot or as a joiner; the thread has
+/// written its record before that.
 #[inline(always)]
 pub(crate) fn check(me: &Task, wait: &Wait, target: Target<'_>) -> Option<String> {
     // Between this thread's record and its looks at those of others; its partner is the same fence of the other
@@ -162,15 +163,18 @@ pub(crate) fn check(me: &Task, wait: &Wait, target: Target<'_>) -> Option<String
 #[inline(never)]
 fn search(me: &Task, wait: &Wait, target: Target<'_>) -> Option<String> {
     register_fork_handler();
-    let report = SEARCH.lock().run(me, wait, target)?;
-    // The handler may wait for something itself.
-    me.end_wait();
-    let response = respond(&report);
-    me.begin_wait(wait, false);
-    match response {
-        DeadlockResponse::PanicClosing => Some(report.to_string()),
-        DeadlockResponse::Abort => std::process::abort(),
-        _ => None,
+    loop {
+        let report = SEARCH.lock().run(me, wait, target)?;
+        // The handler may wait for something itself.
+        me.end_wait();
+        let response = respond(&report);
+        me.begin_wait(wait, false);
+        match response {
+            DeadlockResponse::PanicClosing => return Some(report.to_string()),
+            DeadlockResponse::Abort => std::process::abort(),
+            // While the handler ran, others did not see that this thread waits. It searches again.
+            _ => {}
+        }
     }
 }
 

@@ -12,11 +12,16 @@ use crate::prim::NEVER;
 /// that wait for each other may be refused, with the reason.
 #[inline]
 pub fn park_owned(request: &Request<'_>, is_due: impl FnOnce() -> bool) -> Parked<String> {
+    let is_endless = request.deadline_ns == NEVER;
+    if is_endless {
+        // Before the atomic operation by which the thread enters the lot, which is the fence that `check` wants between
+        // this record and its looks at others.
+        request.current.begin_wait(request.wait);
+    }
     let parked = park(request, is_due, || {
-        if request.deadline_ns != NEVER {
+        if !is_endless {
             return None;
         }
-        request.current.begin_wait(request.wait);
         // SAFETY: the caller waits for the lock that the address is the tag of, so it is alive.
         let tag = unsafe { &*ptr::with_exposed_provenance::<LockTag>(request.address) };
         let target = Target::Lock(tag, request.mode);
@@ -25,7 +30,7 @@ pub fn park_owned(request: &Request<'_>, is_due: impl FnOnce() -> bool) -> Parke
     if let Parked::Refused(_) = parked {
         pass_search();
     }
-    if request.deadline_ns == NEVER && !matches!(parked, Parked::NotDue) {
+    if is_endless {
         request.current.entry().end_wait();
     }
     parked
