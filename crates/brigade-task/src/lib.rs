@@ -1,0 +1,1 @@
+//! Futures on Brigade's processors: tasks, timers, asynchronous input and output.
