@@ -53,6 +53,16 @@ pub enum WaitReason {
     Recv = 31,
     /// A select over several channels.
     Select = 32,
+    /// The result of a job of a pool.
+    PoolJob = 65,
+    /// A thread of a pool that has no job.
+    PoolIdle = 66,
+    /// Room in the queue of a pool.
+    PoolRoom = 67,
+    /// The end of the jobs of a pool that shuts down.
+    PoolShutdown = 68,
+    /// The end of a scope of a pool, which waits for its jobs.
+    PoolScope = 69,
 }
 
 impl WaitReason {
@@ -82,6 +92,11 @@ impl WaitReason {
             30 => WaitReason::Send,
             31 => WaitReason::Recv,
             32 => WaitReason::Select,
+            65 => WaitReason::PoolJob,
+            66 => WaitReason::PoolIdle,
+            67 => WaitReason::PoolRoom,
+            68 => WaitReason::PoolShutdown,
+            69 => WaitReason::PoolScope,
             _ => WaitReason::None,
         }
     }
@@ -113,6 +128,11 @@ impl fmt::Display for WaitReason {
             WaitReason::Send => "send",
             WaitReason::Recv => "recv",
             WaitReason::Select => "select",
+            WaitReason::PoolJob => "pool (job)",
+            WaitReason::PoolIdle => "pool (idle)",
+            WaitReason::PoolRoom => "pool (room)",
+            WaitReason::PoolShutdown => "pool (shutdown)",
+            WaitReason::PoolScope => "pool (scope)",
         })
     }
 }
@@ -147,6 +167,11 @@ mod tests {
             WaitReason::Send,
             WaitReason::Recv,
             WaitReason::Select,
+            WaitReason::PoolJob,
+            WaitReason::PoolIdle,
+            WaitReason::PoolRoom,
+            WaitReason::PoolShutdown,
+            WaitReason::PoolScope,
         ] {
             assert_eq!(WaitReason::from_u8(reason as u8), reason);
         }

@@ -34,6 +34,7 @@ pub mod diag;
 #[doc(hidden)]
 pub mod doctor;
 pub mod hooks;
+pub mod pool;
 pub mod runtime;
 pub mod sync;
 pub mod thread;
