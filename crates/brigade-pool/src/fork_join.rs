@@ -22,7 +22,9 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::{
+    AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind,
+};
 use std::sync::Arc;
 
 use brigade_runtime::park::RawLock;
@@ -161,6 +163,10 @@ impl<'scope> ForkScope<'scope> {
         }
     }
 }
+
+// Nothing unwinds under a lock, so a panic leaves nothing half done.
+impl UnwindSafe for ForkScope<'_> {}
+impl RefUnwindSafe for ForkScope<'_> {}
 
 impl fmt::Debug for ForkScope<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::mem;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::thread::JoinHandle as KernelThread;
 use std::time::Duration;
@@ -356,6 +356,10 @@ impl Drop for ThreadPool {
         }
     }
 }
+
+// Nothing unwinds under a lock, so a panic leaves nothing half done.
+impl UnwindSafe for ThreadPool {}
+impl RefUnwindSafe for ThreadPool {}
 
 impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,9 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::{
+    AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -281,6 +283,12 @@ impl<'scope, T> ScopedJobHandle<'scope, T> {
         self.raw.cancel()
     }
 }
+
+// Nothing unwinds under a lock, so a panic leaves nothing half done.
+impl UnwindSafe for PoolScope<'_, '_> {}
+impl RefUnwindSafe for PoolScope<'_, '_> {}
+impl<T> UnwindSafe for ScopedJobHandle<'_, T> {}
+impl<T> RefUnwindSafe for ScopedJobHandle<'_, T> {}
 
 impl<T> fmt::Debug for ScopedJobHandle<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
