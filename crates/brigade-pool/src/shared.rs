@@ -350,7 +350,7 @@ impl Shared {
                 dropped.push(job);
             }
             while let Some(thread) = core.idle.pop() {
-                // SAFETY: as above.
+                // SAFETY: it was in `idle`, and passes the lock held here before it leaves (invariant 5).
                 let notified = unsafe { thread.notify() };
                 notified.into_iter().for_each(|thread| woken.push(thread));
             }
