@@ -371,8 +371,10 @@ impl Executor {
             all.saturating_sub(asleep + 1)
         };
         while others() >= self.workers && !self.queues.is_empty() {
+            // ORDER: Relaxed: a guess, here and below.
             let before = self.polls.load(Ordering::Relaxed);
             std::thread::sleep(HOLD_BACK);
+            // ORDER: Relaxed: as above.
             if self.polls.load(Ordering::Relaxed) == before {
                 break;
             }

@@ -42,7 +42,7 @@ impl<F: Future, G> Future for Shielded<F, G> {
             let Some(future) = &mut this.future else {
                 panic!("a task was polled after its end");
             };
-            // SAFETY: as above.
+            // SAFETY: `future` is a field of the pinned `self`, and is not moved (above).
             let ready = unsafe { Pin::new_unchecked(future) }.poll(context);
             if ready.is_ready() {
                 this.future = None;
@@ -63,8 +63,10 @@ impl<F: Future, G> Future for Shielded<F, G> {
 impl<F, G> Shielded<F, G> {
     /// Drops the future in place; a panic in its destructor ends here, after the panic hook has told it.
     fn drop_future(&mut self) {
-        let _ = catch_unwind(AssertUnwindSafe(|| self.future = None))
-            .map_err(|payload| mem::forget(payload));
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.future = None)) {
+            // Its destructor might panic, too.
+            mem::forget(payload);
+        }
     }
 }
 
