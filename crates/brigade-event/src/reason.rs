@@ -53,6 +53,10 @@ pub enum WaitReason {
     Recv = 31,
     /// A select over several channels.
     Select = 32,
+    /// `task::block_on`: a future that a waker is to go on with.
+    BlockOn = 50,
+    /// A thread that polls tasks and has none to poll.
+    Tasks = 51,
     /// The result of a job of a pool.
     PoolJob = 65,
     /// A thread of a pool that has no job.
@@ -92,6 +96,8 @@ impl WaitReason {
             30 => WaitReason::Send,
             31 => WaitReason::Recv,
             32 => WaitReason::Select,
+            50 => WaitReason::BlockOn,
+            51 => WaitReason::Tasks,
             65 => WaitReason::PoolJob,
             66 => WaitReason::PoolIdle,
             67 => WaitReason::PoolRoom,
@@ -128,6 +134,8 @@ impl fmt::Display for WaitReason {
             WaitReason::Send => "send",
             WaitReason::Recv => "recv",
             WaitReason::Select => "select",
+            WaitReason::BlockOn => "block_on",
+            WaitReason::Tasks => "tasks",
             WaitReason::PoolJob => "pool (job)",
             WaitReason::PoolIdle => "pool (idle)",
             WaitReason::PoolRoom => "pool (room)",
@@ -167,6 +175,8 @@ mod tests {
             WaitReason::Send,
             WaitReason::Recv,
             WaitReason::Select,
+            WaitReason::BlockOn,
+            WaitReason::Tasks,
             WaitReason::PoolJob,
             WaitReason::PoolIdle,
             WaitReason::PoolRoom,

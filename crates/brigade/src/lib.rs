@@ -37,6 +37,7 @@ pub mod hooks;
 pub mod pool;
 pub mod runtime;
 pub mod sync;
+pub mod task;
 pub mod thread;
 
 #[cfg(doctest)]
