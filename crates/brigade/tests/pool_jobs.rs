@@ -282,6 +282,28 @@ fn a_handle_is_a_future_of_the_result() {
 }
 
 #[test]
+fn tasks_await_handles_and_jobs_wait_for_tasks() {
+    let _watch = Watch::new("tasks and jobs");
+    let pool = Arc::new(ThreadPool::new(2));
+    let tasks: Vec<_> = (0..100)
+        .map(|number| {
+            let shared = Arc::clone(&pool);
+            brigade::task::spawn(async move {
+                let job = shared.submit(move || {
+                    brigade::task::block_on(async move {
+                        brigade::task::spawn(async move { number }).await
+                    })
+                });
+                job.await.unwrap().unwrap()
+            })
+        })
+        .collect();
+    for (number, task) in tasks.into_iter().enumerate() {
+        assert_eq!(task.join().unwrap(), number);
+    }
+}
+
+#[test]
 fn a_handle_that_was_polled_can_be_joined_and_forgets_the_waker() {
     let _watch = Watch::new("handles that are polled, then joined");
     let pool = ThreadPool::new(1);
