@@ -118,7 +118,8 @@ impl ThreadPool {
         F: FnOnce() + Send + 'static,
     {
         let job = JobCell::new(f, None, false);
-        if let Err((_, why)) = self.shared.submit(job, Full::AsBuilt) {
+        if let Err((job, why)) = self.shared.submit(job, Full::AsBuilt) {
+            job.lose(why);
             panic!("{}", JobError::lost(why));
         }
     }
