@@ -40,6 +40,7 @@ use crate::stats::Stats;
 /// begun runs it itself. The same holds for the end of a scope. It runs no other jobs meanwhile, so a lock that is held
 /// over a join is never wanted by unrelated work on the same thread. Not covered is a job that waits *in some other way*
 /// (a channel, a lock, an `await`) for one that is still in the queue: with all threads waiting so, the pool stands still.
+/// If then everything else in the process waits too, that is reported as a deadlock.
 ///
 /// # Forks
 ///
