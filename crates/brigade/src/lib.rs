@@ -34,6 +34,8 @@ pub mod diag;
 #[doc(hidden)]
 pub mod doctor;
 pub mod hooks;
+#[cfg(feature = "process")]
+pub mod process;
 pub mod runtime;
 pub mod sync;
 pub mod task;
