@@ -320,7 +320,7 @@ impl Member {
                 pending.unread += 1;
                 return Burial::Again(pending);
             }
-            if !is_unread && pending.retries > 0 {
+            if pending.retries > 0 {
                 pending.retries -= 1;
                 return Burial::Again(pending);
             }
