@@ -205,7 +205,7 @@ impl<L: JobList> PoolBuilder<L> {
 ///
 /// # Blocking
 ///
-/// Submitting does not block but writes the job, however large, on the calling thread. Waiting blocks the calling
+/// Submitting does not block; it serialises the job, however large, on the calling thread. Waiting blocks the calling
 /// green thread, or an ordinary kernel thread as such. Dropping a pool blocks like
 /// [`shutdown_timeout`](ProcessPool::shutdown_timeout) with the [grace](PoolBuilder::grace).
 ///
@@ -379,6 +379,10 @@ impl<L> ProcessPool<L> {
         }
         if let Some(thread) = self.thread.take() {
             self.shared.close(deadline);
+            if thread.thread().id() == thread::current().id() {
+                // A waker that the supervisor called has dropped the pool; it will end after that.
+                return;
+            }
             self.shared.ended.wait();
             // A few instructions away from its end.
             let _ = thread.join();

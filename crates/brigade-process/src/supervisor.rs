@@ -120,6 +120,8 @@ impl Supervisor {
             let is_needed = matches!(phase, Phase::Open) || has_queue || !self.again.is_empty();
             if is_needed {
                 self.replace();
+            } else {
+                self.next_start = None;
             }
             if let Some(error) = self.failed() {
                 let why = error.to_string();

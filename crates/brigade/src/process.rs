@@ -47,9 +47,10 @@
 //! * descriptor 3, which is the connection to the pool. All other descriptors are closed, marked close-on-exec or not;
 //! * no signal handlers, no ignored and no blocked signals.
 //!
-//! It leads a process group of its own: Ctrl-C at the terminal does not reach it, and what it starts is killed with
-//! it. It ends when the pool or the parent does, even if that is killed or the worker computes. A worker that changes its
-//! user or executes another program gives up the latter; it still ends when it next waits for a job.
+//! It leads a process group of its own: Ctrl-C at the terminal does not reach it, and what it has started ends with it
+//! when the pool kills it or finds it ended. It ends when the pool does, and when the parent does, even if that is killed
+//! while the worker computes. (A worker that changes its user gives that up; it still ends when it next waits for a
+//! job. What a worker has started and left in the background outlives a parent that is killed.)
 //!
 //! # When a job fails
 //!
@@ -69,6 +70,8 @@
 //! * A process that ignores `SIGCHLD` or reaps any child it finds may take the status of a worker. The job is an error all
 //!   the same, without a signal and without a code.
 //! * A fork of the process that started a pool cannot use it: submitting there gives errors, and nothing waits.
+//! * While a pool lives, a program in which everything waits is not [reported](crate::diag) as a deadlock, because the
+//!   pool's own thread could wake somebody. Circles of locks are.
 //! * It needs Linux 5.9.
 
 #[doc(inline)]
