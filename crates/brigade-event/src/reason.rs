@@ -53,6 +53,8 @@ pub enum WaitReason {
     Recv = 31,
     /// A select over several channels.
     Select = 32,
+    /// The thread that calls the wakers of futures, until there is one to call.
+    Alarm = 55,
 }
 
 impl WaitReason {
@@ -82,6 +84,7 @@ impl WaitReason {
             30 => WaitReason::Send,
             31 => WaitReason::Recv,
             32 => WaitReason::Select,
+            55 => WaitReason::Alarm,
             _ => WaitReason::None,
         }
     }
@@ -113,6 +116,7 @@ impl fmt::Display for WaitReason {
             WaitReason::Send => "send",
             WaitReason::Recv => "recv",
             WaitReason::Select => "select",
+            WaitReason::Alarm => "alarm",
         })
     }
 }
@@ -147,6 +151,7 @@ mod tests {
             WaitReason::Send,
             WaitReason::Recv,
             WaitReason::Select,
+            WaitReason::Alarm,
         ] {
             assert_eq!(WaitReason::from_u8(reason as u8), reason);
         }

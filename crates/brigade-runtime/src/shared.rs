@@ -19,7 +19,9 @@ use brigade_event::{Counter, Metrics};
 
 use crate::carrier::Carrier;
 use crate::idle::IdleSet;
-use crate::prim::{AtomicPtr, AtomicU32, AtomicUsize, Lock, Ordering, futex_wait, futex_wake};
+use crate::prim::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Lock, Ordering, futex_wait, futex_wake,
+};
 use crate::processor::Processor;
 use crate::queue::List;
 use crate::reactor::Reactor;
@@ -56,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) processors: Box<[Processor<Carrier>]>,
     pub(crate) idle: IdleSet,
     pub(crate) reactor: Reactor,
+    /// With one kernel thread per thread: whether one was started that polls the reactor.
+    pub(crate) has_poller: AtomicBool,
     pub(crate) spares: Lock<Vec<CarrierPtr>>,
     pub(crate) registry: Lock<Vec<CarrierPtr>>,
     pub(crate) class: SizeClass,
@@ -102,6 +106,7 @@ impl Shared {
             processors: (0..config.workers).map(Processor::new).collect(),
             idle: IdleSet::new(config.workers),
             reactor: Reactor::new(),
+            has_poller: AtomicBool::new(false),
             spares: Lock::new(Vec::new()),
             registry: Lock::new(Vec::new()),
             class: config.class,

@@ -12,6 +12,7 @@ use brigade_event::{
 };
 
 use crate::edges::label;
+use crate::fd;
 use crate::roster::{self, WaitRecord};
 use crate::task::{Task, TaskRef};
 
@@ -125,6 +126,7 @@ pub fn picture() -> Option<Picture> {
         futexes: Vec::new(),
     };
     let mut all_wait = true;
+    let alarms = fd::has_alarms();
     let batch = RefCell::new(Vec::with_capacity(roster::READ_BATCH));
     roster::for_each_task(
         |task| {
@@ -135,7 +137,10 @@ pub fn picture() -> Option<Picture> {
             }
             picture.threads += 1;
             let record = task.entry().wait_record().filter(|record| {
-                !record.timed && is_internal(record.wait.reason) && task.park.is_parked()
+                !record.timed
+                    && is_internal(record.wait.reason)
+                    && !(alarms && record.wait.reason == WaitReason::Alarm)
+                    && task.park.is_parked()
             });
             let Some(record) = record else {
                 all_wait = false;
