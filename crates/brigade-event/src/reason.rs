@@ -53,6 +53,10 @@ pub enum WaitReason {
     Recv = 31,
     /// A select over several channels.
     Select = 32,
+    /// `task::block_on`: a future that a waker is to go on with.
+    BlockOn = 50,
+    /// A thread that polls tasks and has none to poll.
+    Tasks = 51,
     /// The thread that calls the wakers of futures, until there is one to call.
     Alarm = 55,
 }
@@ -84,6 +88,8 @@ impl WaitReason {
             30 => WaitReason::Send,
             31 => WaitReason::Recv,
             32 => WaitReason::Select,
+            50 => WaitReason::BlockOn,
+            51 => WaitReason::Tasks,
             55 => WaitReason::Alarm,
             _ => WaitReason::None,
         }
@@ -116,6 +122,8 @@ impl fmt::Display for WaitReason {
             WaitReason::Send => "send",
             WaitReason::Recv => "recv",
             WaitReason::Select => "select",
+            WaitReason::BlockOn => "block_on",
+            WaitReason::Tasks => "tasks",
             WaitReason::Alarm => "alarm",
         })
     }
@@ -151,6 +159,8 @@ mod tests {
             WaitReason::Send,
             WaitReason::Recv,
             WaitReason::Select,
+            WaitReason::BlockOn,
+            WaitReason::Tasks,
             WaitReason::Alarm,
         ] {
             assert_eq!(WaitReason::from_u8(reason as u8), reason);
