@@ -22,6 +22,8 @@
 //! 3. A ring is not lost: it is put into the list before the answerer is notified, both under the lock, and the answerer
 //!    looks into the list after every park (`park_word.rs`, invariant 3).
 //! 4. Lock order: an entry of the table of descriptors, then the lock here, which is a leaf.
+//! 5. When the runtime of the answerer ends, another takes over for good ([`Alarms::hand_over`]); so alarms that were
+//!    aimed at the first go on to ring somewhere.
 //!
 //! # Rejected
 //!
@@ -81,15 +83,15 @@ impl Alarm {
     pub(crate) unsafe fn ring(this: NonNull<Alarm>) -> Option<NonNull<Task>> {
         // SAFETY: the caller's contract; what it was aimed at lives for ever.
         let alarms = unsafe { &*this.as_ref().alarms.get() };
-        let mut inner = alarms.inner.lock();
-        inner.rung.push(this.as_ptr());
-        inner.notify()
+        alarms.take_in(this)
     }
 }
 
 struct Inner {
     rung: List<Alarm>,
     answerer: Option<TaskRef>,
+    /// Where alarms ring after the answerer has retired.
+    successor: Option<&'static Alarms>,
 }
 
 impl Inner {
@@ -125,6 +127,7 @@ impl Alarms {
             inner: Lock::new(Inner {
                 rung: List::new(),
                 answerer: None,
+                successor: None,
             }),
         }
     }
@@ -133,6 +136,31 @@ impl Alarms {
     pub(crate) fn set_answerer(&self, task: TaskRef) {
         let before = self.inner.lock().answerer.replace(task);
         debug_assert!(before.is_none(), "one thread answers");
+    }
+
+    fn take_in(&self, alarm: NonNull<Alarm>) -> Option<NonNull<Task>> {
+        let mut inner = self.inner.lock();
+        if let Some(successor) = inner.successor {
+            drop(inner);
+            return successor.take_in(alarm);
+        }
+        inner.rung.push(alarm.as_ptr());
+        inner.notify()
+    }
+
+    /// By the answerer, which will answer no more: what rings from now on, and what rang, is the successor's. Something
+    /// returned is the successor's answerer, which the caller must queue.
+    pub(crate) fn hand_over(&self, successor: &'static Alarms) -> Option<NonNull<Task>> {
+        let mut inner = self.inner.lock();
+        inner.successor = Some(successor);
+        inner.answerer = None;
+        let mut rung = std::mem::take(&mut inner.rung);
+        drop(inner);
+        let mut woken = None;
+        while let Some(alarm) = NonNull::new(rung.pop()) {
+            woken = woken.or(successor.take_in(alarm));
+        }
+        woken
     }
 
     /// By the answerer: hands out the tokens of all that rang, first come, first served. True: there was one.

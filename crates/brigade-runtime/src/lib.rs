@@ -134,8 +134,10 @@ pub mod descriptors {
 #[cfg(not(loom))]
 pub mod alarms {
     pub use crate::alarm::Alarms;
-    pub use crate::runtime::default_runtime;
-    pub use crate::watch::{Armed, Watch, enroll, is_ready, set_nonblocking};
+    pub use crate::watch::{
+        Armed, Home, Watch, enroll, is_last, is_ready, make_daemon, set_nonblocking,
+        spawn_at_place, with_place,
+    };
 }
 
 /// What the layers above need of the one below: system calls and locks that go through no libc symbol, and forks.

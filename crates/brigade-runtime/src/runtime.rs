@@ -19,7 +19,7 @@ use brigade_context::{
 use brigade_event::Metrics;
 
 use crate::current;
-use crate::green::Green;
+use crate::green::{Green, Runnable};
 use crate::io as descriptors;
 use crate::prim::{AtomicBool, AtomicPtr, Ordering, deadline_after, kernel_thread, register_fence};
 use crate::reactor;
@@ -263,7 +263,7 @@ pub fn current_or_default() -> io::Result<RuntimeHandle> {
 /// # Errors
 ///
 /// It could not be started.
-pub fn default_runtime() -> io::Result<RuntimeHandle> {
+pub(crate) fn default_runtime() -> io::Result<RuntimeHandle> {
     // ORDER: Acquire: pairs with the Release of the store below.
     let known = DEFAULT.load(Ordering::Acquire);
     // SAFETY: a pointer stored there came from an Arc that is never dropped.
@@ -492,14 +492,16 @@ impl RuntimeHandle {
 
     /// Refuses spawns from outside from now on. The runtime's kernel threads end when its last thread has.
     pub fn close(&self) {
-        self.shared.close();
+        if let Some(daemon) = self.shared.close() {
+            Runnable::of(daemon).schedule();
+        }
     }
 
     /// Closes the runtime and blocks the current thread until all of its threads have ended, or the time is
     /// over. True: they have.
     #[must_use]
     pub fn shut_down(&self, timeout: Duration) -> bool {
-        self.shared.close();
+        self.close();
         let deadline_ns = deadline_after(timeout);
         current::blocking(|| self.shared.wait_ended(deadline_ns))
     }

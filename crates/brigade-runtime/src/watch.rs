@@ -17,6 +17,8 @@
 //! 2. Calls for one watch are made one after the other: its owner has a lock around them.
 
 use std::cell::Cell;
+use std::io;
+use std::panic::Location;
 use std::ptr::NonNull;
 
 use brigade_context::prim::sys;
@@ -26,11 +28,14 @@ use libc::c_int;
 use crate::alarm::{Alarm, Alarms};
 use crate::fd::{Enlisted, Fd, Interest, Seen, Waiter, fact};
 use crate::green::{Green, Runnable, with_current};
+use crate::prim::AtomicPtr;
 use crate::roster::Wait;
-use crate::runtime::default_runtime;
+use crate::runtime::{current_or_default, default_runtime};
 use crate::sched;
 use crate::shared::Shared;
+use crate::spawn::SpawnOptions;
 use crate::task::TaskRef;
+use crate::thread::Thread;
 
 /// What became of [`Watch::arm`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,16 +69,87 @@ impl std::fmt::Debug for Watch {
     }
 }
 
+/// The runtime of the green thread that this code runs on.
+fn home_of_green<'a>() -> Option<&'a Shared> {
+    Green::current()?;
+    // SAFETY: a green thread runs on a carrier, and its runtime outlives it; no caller keeps the reference for longer.
+    Some(unsafe { &*std::ptr::from_ref(sched::shared_of(&*sched::here())) })
+}
+
 /// Calls `f` with the runtime whose reactor a wait of this thread belongs to.
 fn with_home<R>(f: impl FnOnce(&Shared) -> R) -> Result<R, c_int> {
-    if Green::current().is_some() {
-        // SAFETY: a green thread runs on a carrier, and its runtime outlives it.
-        return Ok(f(sched::shared_of(unsafe { &*sched::here() })));
+    if let Some(shared) = home_of_green() {
+        return Ok(f(shared));
     }
     let home = default_runtime().map_err(|error| error.raw_os_error().unwrap_or(libc::EAGAIN))?;
     home.poll_descriptors()
         .map_err(|error| error.raw_os_error().unwrap_or(libc::EAGAIN))?;
     Ok(f(home.shared()))
+}
+
+/// A runtime that serves futures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// That of the green thread that asks; on all other threads the default runtime.
+    OfThread,
+    /// The default runtime.
+    Default,
+}
+
+impl Home {
+    fn of_green<'a>(self) -> Option<&'a Shared> {
+        (self == Home::OfThread).then(home_of_green).flatten()
+    }
+}
+
+/// Calls `f` with the place where the layer above keeps what serves the futures of a runtime. It begins as null.
+///
+/// # Errors
+///
+/// The default runtime could not be started.
+pub fn with_place<R>(home: Home, f: impl FnOnce(&AtomicPtr<()>) -> R) -> io::Result<R> {
+    match home.of_green() {
+        Some(shared) => Ok(f(&shared.futures)),
+        None => Ok(f(&default_runtime()?.shared().futures)),
+    }
+}
+
+/// Starts a thread of the runtime with this place.
+///
+/// # Errors
+///
+/// As [`RuntimeHandle::spawn`](crate::RuntimeHandle::spawn).
+#[track_caller]
+pub fn spawn_at_place(
+    home: Home,
+    name: &str,
+    f: impl FnOnce() + Send + 'static,
+) -> io::Result<Thread> {
+    let runtime = match home.of_green() {
+        Some(_) => current_or_default()?,
+        None => default_runtime()?,
+    };
+    let options = SpawnOptions {
+        name: Some(name.into()),
+        stack: None,
+        site: Location::caller(),
+        scope: None,
+    };
+    Ok(runtime.spawn(options, f)?.thread().clone())
+}
+
+/// Makes `thread`, which was started by [`spawn_at_place`], the daemon of its runtime: that is not kept from ending by it,
+/// but wakes it when it is the last thread ([`is_last`]). The default runtime does not end.
+pub fn make_daemon(home: Home, thread: &Thread) {
+    if let Some(shared) = home.of_green() {
+        shared.set_daemon(Some(thread.0.clone()));
+    }
+}
+
+/// By a daemon: whether its runtime is closing and waits for nobody else, so that it must end.
+#[must_use]
+pub fn is_last() -> bool {
+    home_of_green().is_some_and(Shared::is_last)
 }
 
 fn register(
@@ -233,6 +309,13 @@ impl Alarms {
     pub fn wait(&self, deadline_ns: u64) {
         if self.is_silent() {
             with_current(|me| me.park(&Wait::anonymous(WaitReason::Alarm, 0), deadline_ns));
+        }
+    }
+
+    /// By the answerer, which is about to end: leaves all alarms, now and later, to the answerer of `successor`.
+    pub fn retire(&self, successor: &'static Alarms) {
+        if let Some(answerer) = self.hand_over(successor) {
+            Runnable::of(answerer).schedule();
         }
     }
 

@@ -1,28 +1,38 @@
-//! The driver: the one thread that calls the wakers of timers and descriptors.
+//! The driver: the one thread of a runtime that calls the wakers of timers and descriptors.
 //!
-//! It is an ordinary thread of the default runtime, green where that is possible, started when the first future waits.
-//! It parks until an alarm rings (`brigade_runtime::alarms`) or the earliest timer is due, so an idle process makes no
-//! wake-ups. Because it is a thread and not a part of the scheduler, wakers may do there whatever code may do: take
-//! locks, panic, block. One that blocks holds up the others, though.
+//! It is an ordinary thread, green where that is possible, started when the first future waits; futures that are polled on
+//! kernel threads use the default runtime's. It parks until an alarm rings (`brigade_runtime::alarms`) or the earliest
+//! timer is due, so an idle process makes no wake-ups. Because it is a thread and not a part of the scheduler, wakers may
+//! do there whatever code may do: take locks, panic, block. One that blocks holds up the others, though.
 //!
 //! # Life
 //!
-//! It never ends. In the child of a fork it does not exist; the first future that waits there starts another, and what
-//! was registered with the parent's is registered anew when it is polled ([`Driver::is_ours`]).
+//! | the driver | what becomes of what is registered with it |
+//! |---|---|
+//! | of the default runtime | it never ends |
+//! | of another runtime, when this is closing and has no other thread | timers are called; alarms ring at the default runtime's driver from then on |
+//! | of the parent, in the child of a fork | it does not exist: what is polled again is registered with a new one |
+//!
+//! The record of a driver (a few hundred bytes) is never freed: futures of other runtimes may still know it.
+//!
+//! # Invariants
+//!
+//! 1. A driver is published after its thread was started: whoever knows it is served.
+//! 2. Only threads of a driver's runtime register with it, and it retires when there are none; so nothing comes after
+//!    [`Driver::retire`] but alarms that were armed before.
 //!
 //! # Rejected
 //!
-//! A driver per runtime: a thread that waits for ever would keep its runtime from shutting down, and futures move between
-//! runtimes. Whoever finds the events calls the wakers: see `alarm.rs` of the runtime.
+//! One driver for all runtimes: each event of another runtime would cost two switches of kernel threads. Whoever finds
+//! the events calls the wakers: see `alarm.rs` of the runtime.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::task::Waker;
 
-use brigade_runtime::SpawnOptions;
-use brigade_runtime::alarms::{Alarms, default_runtime};
+use brigade_runtime::alarms::{Alarms, Home, is_last, make_daemon, spawn_at_place, with_place};
 use brigade_runtime::clock::now_ns;
 use brigade_runtime::raw::fork_generation;
 
@@ -33,52 +43,74 @@ use crate::time::timers::Timers;
 pub(crate) struct Driver {
     pub(crate) alarms: Alarms,
     pub(crate) timers: Timers,
+    /// Watches that are armed and have not been answered.
+    armed: AtomicUsize,
     generation: u32,
     dismissed: AtomicBool,
 }
 
-static DRIVER: AtomicPtr<Driver> = AtomicPtr::new(ptr::null_mut());
-
-/// The driver of this process, started if need be.
+/// The driver for this thread, started if need be.
 #[inline]
 pub(crate) fn driver() -> io::Result<&'static Driver> {
-    // ORDER: Acquire: pairs with the Release in `start_slow`.
-    let known = DRIVER.load(Ordering::Acquire);
-    // SAFETY: only drivers that live for ever are stored.
-    match unsafe { known.as_ref() } {
+    driver_of(Home::OfThread)
+}
+
+#[inline]
+fn driver_of(home: Home) -> io::Result<&'static Driver> {
+    let known = with_place(home, get)?;
+    match known {
         Some(driver) if driver.is_ours() => Ok(driver),
-        _ => start_slow(known),
+        _ => start_slow(home),
     }
 }
 
-/// The thread is started before others can know of the driver: whoever knows it is served.
+fn get(place: &AtomicPtr<()>) -> Option<&'static Driver> {
+    // ORDER: Acquire: pairs with the Release in `publish`.
+    let known = place.load(Ordering::Acquire).cast::<Driver>();
+    // SAFETY: only drivers are stored in the place, and they live for ever.
+    unsafe { known.as_ref() }
+}
+
 #[cold]
-fn start_slow(known: *mut Driver) -> io::Result<&'static Driver> {
+fn start_slow(home: Home) -> io::Result<&'static Driver> {
     let made: &'static Driver = Box::leak(Box::new(Driver {
         alarms: Alarms::new(),
         timers: Timers::new(),
+        armed: AtomicUsize::new(0),
         generation: fork_generation(),
         dismissed: AtomicBool::new(false),
     }));
-    let options = SpawnOptions {
-        name: Some("brigade-driver".into()),
-        stack: None,
-        site: Location::caller(),
-        scope: None,
-    };
-    drop(default_runtime()?.spawn(options, move || made.run())?);
-    let place = ptr::from_ref(made).cast_mut();
-    // ORDER: AcqRel / Acquire: publishes the driver; who comes second takes the first one's.
-    match DRIVER.compare_exchange(known, place, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => Ok(made),
-        Err(first) => {
-            // ORDER: Release: pairs with the Acquire in `run`.
-            made.dismissed.store(true, Ordering::Release);
-            made.alarms.rouse();
-            // SAFETY: only drivers that live for ever are stored, and null is not put back.
-            Ok(unsafe { &*first })
+    let thread = spawn_at_place(home, "brigade-driver", move || made.run())?;
+    let first = with_place(home, |place| publish(place, made))?;
+    if std::ptr::eq(first, made) {
+        make_daemon(home, &thread);
+    } else {
+        // ORDER: Release: pairs with the Acquire in `run`.
+        made.dismissed.store(true, Ordering::Release);
+        made.alarms.rouse();
+    }
+    Ok(first)
+}
+
+/// Puts `made` into the place, unless another one is there by now; the one that is.
+fn publish(place: &AtomicPtr<()>, made: &'static Driver) -> &'static Driver {
+    loop {
+        let known = get(place);
+        if let Some(first) = known.filter(|driver| driver.is_ours()) {
+            return first;
+        }
+        let before = known.map_or(ptr::null_mut(), address);
+        // ORDER: AcqRel / Relaxed: publishes the driver; after a failure it is looked at again.
+        let exchanged =
+            place.compare_exchange(before, address(made), Ordering::AcqRel, Ordering::Relaxed);
+        if exchanged.is_ok() {
+            return made;
         }
     }
+}
+
+fn address(driver: &'static Driver) -> *mut () {
+    ptr::from_ref(driver).cast_mut().cast()
 }
 
 impl Driver {
@@ -86,6 +118,18 @@ impl Driver {
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.generation == fork_generation()
+    }
+
+    /// A watch was armed.
+    pub(crate) fn note_armed(&self) {
+        // ORDER: Relaxed: read by the driver alone, when all threads that armed have ended.
+        self.armed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A watch was taken back, or answered.
+    pub(crate) fn note_disarmed(&self) {
+        // ORDER: Relaxed: as in `note_armed`.
+        self.armed.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn run(&'static self) {
@@ -98,14 +142,30 @@ impl Driver {
                 .alarms
                 .answer(|token| unsafe { source::fired(token, &mut wakers) });
             let due = self.timers.take_due(now_ns(), &mut wakers);
-            if !rang && !due {
+            if rang || due {
+                wakers.drain(..).for_each(call);
+            } else if is_last() {
+                return self.retire();
+            } else {
                 self.alarms.wait(self.timers.begin_wait());
                 self.timers.end_wait();
-                continue;
             }
-            for waker in wakers.drain(..) {
-                call(waker);
-            }
+        }
+    }
+
+    /// The runtime ends. Who waits for a timer is woken, and finds another driver.
+    fn retire(&'static self) {
+        let mut wakers = Vec::new();
+        while self.timers.take_due(u64::MAX, &mut wakers) {
+            wakers.drain(..).for_each(call);
+        }
+        // ORDER: Relaxed: as in `note_armed`.
+        if self.armed.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        // Without a default runtime nobody can wait any more.
+        if let Ok(successor) = driver_of(Home::Default) {
+            self.alarms.retire(&successor.alarms);
         }
     }
 }

@@ -5,11 +5,11 @@
 //!
 //! # States of a direction
 //!
-//! | `armed_in` | the watch | who leaves it |
+//! | `armed_at` | the watch | who leaves it |
 //! |---|---|---|
-//! | 0 | at our disposal | who waits: arms it |
-//! | the present process | in the list of the descriptor's waiters, or it rang | the driver ([`fired`]), or the end of the `Async` |
-//! | a process that forked this one | forgotten with all lists | as 0 |
+//! | none | at our disposal | who waits: arms it |
+//! | a driver of this process | in the list of the descriptor's waiters, or it rang | the driver ([`fired`]), or the end of the `Async` |
+//! | a driver of a process that forked this one | forgotten with all lists | as none |
 //!
 //! # Invariants
 //!
@@ -32,7 +32,7 @@ use std::task::{Context, Poll, Waker};
 
 use brigade_runtime::alarms::{Armed, Watch};
 use brigade_runtime::descriptors::{Fd, Interest, Seen};
-use brigade_runtime::raw::{RawGuard, RawLock, fork_generation};
+use brigade_runtime::raw::{RawGuard, RawLock};
 
 use crate::driver::{Driver, driver};
 
@@ -49,8 +49,8 @@ struct Waiting {
 }
 
 struct State {
-    /// The fork generation, plus one, in which the watch was armed; else 0.
-    armed_in: u32,
+    /// The driver whose alarm the watch will ring.
+    armed_at: Option<&'static Driver>,
     last_key: u64,
     waiting: Vec<Waiting>,
 }
@@ -70,15 +70,11 @@ pub(crate) struct Source {
 #[derive(Debug, Default)]
 pub(crate) struct Place(Option<u64>);
 
-fn armed_now() -> u32 {
-    fork_generation().wrapping_add(1)
-}
-
 impl Direction {
     fn new(interest: Interest) -> Direction {
         Direction {
             state: RawLock::new(State {
-                armed_in: 0,
+                armed_at: None,
                 last_key: POLLER,
                 waiting: Vec::new(),
             }),
@@ -88,6 +84,17 @@ impl Direction {
 }
 
 impl State {
+    fn is_armed(&self) -> bool {
+        self.armed_at.is_some_and(Driver::is_ours)
+    }
+
+    /// The watch is at our disposal again.
+    fn note_disarmed(&mut self) {
+        if let Some(driver) = self.armed_at.take() {
+            driver.note_disarmed();
+        }
+    }
+
     /// Leaves a waker; what it displaces must be woken (`true`) or dropped by the caller, after the lock.
     fn leave(&mut self, place: &mut Place, waker: Waker) -> Option<(Waker, bool)> {
         let Some(key) = place.0 else {
@@ -140,7 +147,7 @@ impl Source {
         if !fd.is_still(interest, seen) {
             return Poll::Ready(Ok(()));
         }
-        if state.armed_in != armed_now() {
+        if !state.is_armed() {
             match self.arm(driver, &mut state, fd, (interest, seen), trusted) {
                 Ok(Armed::Waits) => {}
                 Ok(Armed::Again) => return Poll::Ready(Ok(())),
@@ -179,11 +186,12 @@ impl Source {
         let owned = Arc::into_raw(Arc::clone(self));
         let token = owned.expose_provenance() | interest as usize;
         let watch = &self.directions[interest as usize].watch;
-        // SAFETY: by `armed_in` the watch is at our disposal; it lives in an `Arc` of which a reference goes with the
+        // SAFETY: by `armed_at` the watch is at our disposal; it lives in an `Arc` of which a reference goes with the
         // token, and all calls for it are made under the lock that the caller holds.
         let armed = unsafe { watch.arm(fd, seen, trusted, &driver.alarms, token) };
         if let Ok(Armed::Waits) = armed {
-            state.armed_in = armed_now();
+            state.armed_at = Some(driver);
+            driver.note_armed();
         } else {
             // SAFETY: the watch is not armed, so the reference is ours again. It is not the last: `self` is one.
             drop(unsafe { Arc::from_raw(owned) });
@@ -206,9 +214,9 @@ impl Source {
         for direction in &self.directions {
             let mut state = direction.state.lock();
             let waiting = std::mem::take(&mut state.waiting);
-            let disarmed = state.armed_in == armed_now() && direction.watch.disarm();
+            let disarmed = state.is_armed() && direction.watch.disarm();
             if disarmed {
-                state.armed_in = 0;
+                state.note_disarmed();
             }
             drop(state);
             if disarmed {
@@ -231,6 +239,6 @@ pub(crate) unsafe fn fired(token: usize, wakers: &mut Vec<Waker>) {
     // SAFETY: the reference that went with the token.
     let source = unsafe { Arc::from_raw(place) };
     let mut state = source.directions[token & 1].state.lock();
-    state.armed_in = 0;
+    state.note_disarmed();
     wakers.extend(state.waiting.drain(..).map(|waiting| waiting.waker));
 }
