@@ -80,7 +80,9 @@ async fn read(response: Response<Incoming>) -> Vec<u8> {
 
 /// Sends the bodies one after the other over one connection, and returns the answers.
 async fn ask(address: SocketAddr, path: String, bodies: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    let stream = Async::<TcpStream>::connect(address).await.expect("a server");
+    let stream = Async::<TcpStream>::connect(address)
+        .await
+        .expect("a server");
     let (mut sender, connection) = client::conn::http1::handshake(stream)
         .await
         .expect("a connection");
@@ -152,7 +154,9 @@ fn streams_of_one_connection_share_it() {
         let address = server.address;
         let client = runtime.spawn(move || {
             task::block_on(async move {
-                let stream = Async::<TcpStream>::connect(address).await.expect("a server");
+                let stream = Async::<TcpStream>::connect(address)
+                    .await
+                    .expect("a server");
                 let (sender, connection) = client::conn::http2::handshake(TaskExecutor, stream)
                     .await
                     .expect("a connection");
