@@ -12,6 +12,7 @@ mod prim;
 
 mod gate;
 mod parker;
+mod waiters;
 
 #[cfg(not(loom))]
 mod block_on;

@@ -259,9 +259,12 @@ fn another_object_can_be_put_in() {
     *here.get_mut() = other;
     peer.write_all(b"new").expect("room");
     assert_eq!(block_on(read_some(&here)).expect("bytes"), b"new");
+    let before = bell.rung();
     let mut reads = pin!(read_some(&here));
     assert!(poll(reads.as_mut(), &bell).is_pending());
     peer.write_all(b"er").expect("room");
+    let _watch = Watch::new();
+    bell.wait_for(before + 1);
     assert_eq!(block_on(reads).expect("bytes"), b"er");
 }
 

@@ -23,7 +23,8 @@ use std::task::{Context, Poll, ready};
 use brigade_runtime::alarms::{enroll, is_ready, set_nonblocking};
 use brigade_runtime::descriptors::{Fd, Interest, Seen};
 
-use source::{Place, Source};
+use crate::waiters::Place;
+use source::{Source, Wanted};
 
 pub use net::Incoming;
 pub use unix::IncomingUnix;
@@ -105,13 +106,25 @@ impl Seat {
         })
     }
 
-    fn is_trusted(&self, fd: Fd) -> bool {
-        self.enrolled == (fd.number(), fd.incarnation())
+    fn wanted(&self, fd: Fd, interest: Interest, seen: Seen) -> Wanted {
+        Wanted {
+            fd,
+            interest,
+            seen,
+            trusted: self.enrolled == (fd.number(), fd.incarnation()),
+        }
     }
 
-    fn poll(&self, fd: Fd, what: (Interest, Seen), cx: &Context<'_>) -> Poll<io::Result<()>> {
-        self.source
-            .poll_placeless(fd, what, self.is_trusted(fd), cx)
+    /// Pending: the task will be woken when something has happened since `seen` was taken.
+    fn poll(
+        &self,
+        fd: Fd,
+        interest: Interest,
+        seen: Seen,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let wanted = self.wanted(fd, interest, seen);
+        self.source.poll(wanted, &mut Place::of_pollers(), cx)
     }
 
     /// Waits until something has happened since `seen` was taken.
@@ -132,12 +145,8 @@ impl Seat {
             interest,
             place: Place::default(),
         };
-        let trusted = self.is_trusted(fd);
-        poll_fn(|cx| {
-            self.source
-                .poll(fd, (interest, seen), trusted, &mut waits.place, cx)
-        })
-        .await
+        let wanted = self.wanted(fd, interest, seen);
+        poll_fn(|cx| self.source.poll(wanted, &mut waits.place, cx)).await
     }
 }
 
@@ -181,7 +190,7 @@ impl<T: AsFd> Async<T> {
             if is_ready(fd, interest).map_err(io::Error::from_raw_os_error)? {
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.seat.poll(fd, (interest, seen), cx))?;
+            ready!(self.seat.poll(fd, interest, seen, cx))?;
         }
     }
 
@@ -311,7 +320,7 @@ impl<T: AsFd> Async<T> {
             if !is_would_block(&result) {
                 return Poll::Ready(result);
             }
-            ready!(self.seat.poll(fd, (interest, seen), cx))?;
+            ready!(self.seat.poll(fd, interest, seen, cx))?;
         }
     }
 
@@ -330,7 +339,7 @@ impl<T: AsFd> Async<T> {
             if !is_would_block(&result) {
                 return Poll::Ready(result);
             }
-            ready!(self.seat.poll(fd, (interest, seen), cx))?;
+            ready!(self.seat.poll(fd, interest, seen, cx))?;
         }
     }
 }
@@ -342,7 +351,7 @@ impl<T> Async<T> {
     }
 
     /// The object inside. If another descriptor is put in its place, that one is waited for from then on; it must be in
-    /// non-blocking mode.
+    /// non-blocking mode. Tasks that wait through the poll functions for the one before are not woken.
     pub fn get_mut(&mut self) -> &mut T {
         &mut self.io
     }
