@@ -1,6 +1,6 @@
 //! The primitives under the model checker.
 
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -19,6 +19,12 @@ impl<T> Lock<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap()
     }
+}
+
+/// A full fence right after an atomic read-modify-write of this thread.
+pub(crate) fn fence_after_rmw() {
+    // ORDER: SeqCst: the partner is the other side's call.
+    loom::sync::atomic::fence(Ordering::SeqCst);
 }
 
 /// Where threads sleep. It does what the runtime's table of waiters promises, with nothing of how: the runtime has models
