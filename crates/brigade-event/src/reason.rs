@@ -67,6 +67,8 @@ pub enum WaitReason {
     PoolShutdown = 68,
     /// The end of a scope of a pool, which waits for its jobs.
     PoolScope = 69,
+    /// The thread that calls the wakers of futures, until there is one to call.
+    Alarm = 55,
 }
 
 impl WaitReason {
@@ -103,6 +105,7 @@ impl WaitReason {
             67 => WaitReason::PoolRoom,
             68 => WaitReason::PoolShutdown,
             69 => WaitReason::PoolScope,
+            55 => WaitReason::Alarm,
             _ => WaitReason::None,
         }
     }
@@ -141,6 +144,7 @@ impl fmt::Display for WaitReason {
             WaitReason::PoolRoom => "pool (room)",
             WaitReason::PoolShutdown => "pool (shutdown)",
             WaitReason::PoolScope => "pool (scope)",
+            WaitReason::Alarm => "alarm",
         })
     }
 }
@@ -182,6 +186,7 @@ mod tests {
             WaitReason::PoolRoom,
             WaitReason::PoolShutdown,
             WaitReason::PoolScope,
+            WaitReason::Alarm,
         ] {
             assert_eq!(WaitReason::from_u8(reason as u8), reason);
         }

@@ -510,7 +510,9 @@ fn start_outside(shared: &Shared, class: SizeClass, task: *mut Task) -> io::Resu
     fence(Ordering::SeqCst);
     if !inside && !shared.is_open() {
         shared.outside_finished.add_shared(1);
-        shared.stop_if_done();
+        if let Some(daemon) = shared.stop_if_done() {
+            sched::ready(ptr::null(), shared.home().cast(), daemon.as_ptr());
+        }
         context::unreserve(class, 1);
         return Err(io::Error::other(
             "cannot spawn a thread: the runtime is shutting down",
@@ -627,7 +629,8 @@ where
         home.outside_finished.add_shared(1);
         fence_light();
         if home.is_closing() {
-            home.stop_if_done();
+            let daemon = home.stop_if_done();
+            debug_assert!(daemon.is_none(), "daemons are green threads");
         }
         home.kernel_thread_ends();
     });
