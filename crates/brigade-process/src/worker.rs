@@ -73,6 +73,7 @@ fn serve(entries: &[Entry], nonce: [u8; NONCE]) -> ! {
             ),
         );
     }
+    die_with_parent();
     limit_memory(hello.memory_limit);
     let limit = usize::try_from(hello.limit).unwrap_or(usize::MAX);
     decoder.set_limit(limit);
@@ -134,6 +135,13 @@ fn is_stream_socket(fd: i32) -> bool {
         libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, place, &raw mut length)
     };
     failed == 0 && kind == libc::SOCK_STREAM
+}
+
+/// Once more, for the kernel forgets it when a process changes its user or executes a privileged file. If the pool has
+/// ended already, the answer to its Hello fails.
+fn die_with_parent() {
+    // SAFETY: takes numbers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
 }
 
 fn limit_memory(bytes: u64) {
