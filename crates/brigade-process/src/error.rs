@@ -55,6 +55,12 @@ impl JobError {
         }
     }
 
+    /// Of a job in a fork of the process that has the pool.
+    pub(crate) fn forked() -> JobError {
+        let why = "its pool belongs to the process that this one was forked from";
+        JobError::new(Kind::Lost(why.to_owned()))
+    }
+
     pub(crate) fn of_worker(mut self, pid: u32, stderr: String) -> JobError {
         self.inner.pid = pid;
         self.inner.stderr = stderr;
@@ -93,7 +99,7 @@ impl JobError {
     }
 
     /// The pool can start no workers any more, or the worker broke the protocol (something else wrote to its
-    /// connection, or closed it).
+    /// connection, or closed it); or this is a fork of the process that has the pool.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         matches!(self.inner.kind, Kind::Lost(_))

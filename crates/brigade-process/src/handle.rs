@@ -48,8 +48,10 @@ impl Slot {
         drop(waiting);
         self.done.set();
         if let Some(waker) = waker {
-            // Foreign code: its panic is not the supervisor's.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            // Foreign code: its panic is not the supervisor's, nor is one of the payload's drop.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                std::mem::forget(payload);
+            }
         }
     }
 }
@@ -126,6 +128,9 @@ impl<R: DeserializeOwned> JobHandle<R> {
     /// If the job has no reply; see [`JobError`].
     #[track_caller]
     pub fn join(self) -> Result<R, JobError> {
+        if self.is_left_behind() {
+            return Err(self.left_behind());
+        }
         self.slot.done.wait();
         self.take()
     }
@@ -138,7 +143,9 @@ impl<R: DeserializeOwned> JobHandle<R> {
     /// The outer error is the handle; the inner one is that of `join`.
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<R, JobError>, JobHandle<R>> {
-        if self.slot.done.wait_timeout(timeout) {
+        if self.is_left_behind() {
+            Ok(Err(self.left_behind()))
+        } else if self.slot.done.wait_timeout(timeout) {
             Ok(self.take())
         } else {
             Err(self)
@@ -155,6 +162,17 @@ impl<R: DeserializeOwned> JobHandle<R> {
     /// is done. Does not block; a [join](JobHandle::join) afterwards does, until the worker has ended.
     pub fn abort(&self) {
         self.shared.abort(self.id);
+    }
+
+    /// This is a fork of the pool's process, and no result was there when it was made: none will come, and locks of
+    /// the slot may belong to threads that are not here.
+    fn is_left_behind(&self) -> bool {
+        !self.shared.is_own_process() && !self.slot.done.is_set()
+    }
+
+    #[cold]
+    fn left_behind(&self) -> JobError {
+        JobError::forked().of_job(self.name)
     }
 
     fn take(&self) -> Result<R, JobError> {
@@ -175,13 +193,14 @@ impl<R: DeserializeOwned> Future for JobHandle<R> {
     ///
     /// If it was ready before.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.is_left_behind() {
+            return Poll::Ready(Err(self.left_behind()));
+        }
+        // Cloned before the lock is taken, under which no foreign code runs.
+        let waker = context.waker().clone();
         let mut waiting = self.slot.lock();
         if waiting.outcome.is_none() && !self.slot.done.is_set() {
-            let waker = context.waker();
-            let old = match &waiting.waker {
-                Some(old) if old.will_wake(waker) => None,
-                _ => waiting.waker.replace(waker.clone()),
-            };
+            let old = waiting.waker.replace(waker);
             drop(waiting);
             drop(old);
             return Poll::Pending;

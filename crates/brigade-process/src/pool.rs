@@ -317,8 +317,12 @@ impl<L: JobList> ProcessPool<L> {
     }
 
     fn queue<J: Job>(&self, job: &J, index: u32, timeout: Option<Duration>) -> JobHandle<J::Reply> {
-        let id = self.shared.next_id();
         let slot = Arc::new(Slot::default());
+        if !self.shared.is_own_process() {
+            slot.complete(Err(JobError::forked()));
+            return JobHandle::new(slot, Arc::clone(&self.shared), 0, J::NAME);
+        }
+        let id = self.shared.next_id();
         match request(job, index, id, self.limit) {
             Ok(request) => self.shared.submit(Pending {
                 id,
@@ -333,9 +337,12 @@ impl<L: JobList> ProcessPool<L> {
         JobHandle::new(slot, Arc::clone(&self.shared), id, J::NAME)
     }
 
-    /// What the pool has done and has to do. Does not block.
+    /// What the pool has done and has to do. Does not block. All zero in a fork of the process that has the pool.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        if !self.shared.is_own_process() {
+            return Stats::default();
+        }
         let state = self.shared.lock();
         Stats {
             workers: state.workers.len(),
@@ -345,9 +352,13 @@ impl<L: JobList> ProcessPool<L> {
         }
     }
 
-    /// The worker processes that live and are not about to end. Does not block.
+    /// The worker processes that live and are not about to end. Does not block. None in a fork of the process that has
+    /// the pool.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerStatus> {
+        if !self.shared.is_own_process() {
+            return Vec::new();
+        }
         self.shared.lock().workers.clone()
     }
 
@@ -398,6 +409,9 @@ impl<L> Drop for ProcessPool<L> {
 
 impl<L> fmt::Debug for ProcessPool<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.shared.is_own_process() {
+            return f.debug_struct("ProcessPool").finish_non_exhaustive();
+        }
         let state = self.shared.lock();
         f.debug_struct("ProcessPool")
             .field("workers", &state.workers)

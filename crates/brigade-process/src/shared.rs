@@ -6,7 +6,8 @@
 //!    completes its slot.
 //! 2. After the phase is `Ended` the queue is empty and nothing is put in.
 //! 3. No lock of a slot is taken under the lock of the state, and no foreign code runs under either.
-//! 4. The supervisor sleeps only after it has set `is_asleep` under the lock and found nothing to do; whoever gives it
+//! 4. In a fork of the process nobody takes a lock: its holder may be a thread that is not there.
+//! 5. The supervisor sleeps only after it has set `is_asleep` under the lock and found nothing to do; whoever gives it
 //!    something to do afterwards sees that and wakes it.
 
 use std::collections::VecDeque;
@@ -122,6 +123,15 @@ impl Shared {
         std::process::id() == self.owner
     }
 
+    /// Puts jobs that dead workers had not done before all others.
+    pub(crate) fn requeue(&self, jobs: &mut Vec<Pending>) {
+        let mut state = self.lock();
+        state.stats.requeued += jobs.len() as u64;
+        for job in jobs.drain(..).rev() {
+            state.queue.push_front(job);
+        }
+    }
+
     pub(crate) fn next_id(&self) -> u64 {
         let mut state = self.lock();
         state.next_id += 1;
@@ -130,12 +140,6 @@ impl Shared {
 
     /// Queues a job, or completes it with an error if the pool takes none.
     pub(crate) fn submit(&self, pending: Pending) {
-        if !self.is_own_process() {
-            let why = "its pool belongs to the process that this one was forked from";
-            let error = JobError::new(Kind::Lost(why.to_owned()));
-            pending.slot.complete(Err(error));
-            return;
-        }
         let mut state = self.lock();
         state.stats.submitted += 1;
         let refused = match &state.phase {

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -44,6 +45,10 @@ const CASES: &[common::Case] = &[
         no_orphans_of_exit,
     ),
     (
+        "workers_that_lost_the_signal_for_it_before_they_registered_die_with_a_parent_that_is_killed",
+        no_orphans_of_unarmed,
+    ),
+    (
         "workers_outlive_the_thread_that_started_the_pool",
         starting_thread_ends,
     ),
@@ -77,6 +82,14 @@ const CASES: &[common::Case] = &[
         impossible_argument,
     ),
     ("a_fork_of_the_parent_gets_errors", fork_gets_errors),
+    (
+        "a_fork_of_the_parent_gets_errors_for_jobs_that_are_under_way",
+        fork_joins_jobs_of_its_parent,
+    ),
+    (
+        "a_fork_gets_errors_while_its_parent_submits",
+        fork_while_others_submit,
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -112,6 +125,11 @@ fn play(role: &str) -> Option<ExitCode> {
             return Some(ExitCode::SUCCESS);
         }
         "parent" => {
+            if argument == "unarmed" {
+                // As the kernel does when a process changes its user.
+                // SAFETY: takes numbers.
+                unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0, 0, 0, 0) };
+            }
             jobs().serve_if_worker();
             return Some(be_parent(argument));
         }
@@ -357,8 +375,16 @@ fn assert_all_end(workers: Vec<(u32, bool)>) {
 }
 
 fn no_orphans() {
+    kill_parent("parent");
+}
+
+fn no_orphans_of_unarmed() {
+    kill_parent("parent unarmed");
+}
+
+fn kill_parent(role: &str) {
     adopt();
-    let mut parent = this_program("parent")
+    let mut parent = this_program(role)
         .stdout(Stdio::piped())
         .spawn()
         .expect("it can be started");
@@ -504,4 +530,63 @@ fn fork_gets_errors() {
     assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
     assert_eq!(status, 0);
     assert_eq!(pool.run(Square(2)).expect("the parent goes on"), 4);
+}
+
+/// The status of a child that runs `body`, and is killed after a while: it has one thread, and nobody else to watch it.
+fn status_of_fork(body: impl FnOnce() -> bool) -> i32 {
+    // SAFETY: as in `fork_gets_errors`, but for the locks, which `body` must not need.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: takes a number.
+        unsafe { libc::alarm(20) };
+        let is_ok = body();
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(!is_ok)) };
+    }
+    let mut status = -1;
+    // SAFETY: the status is written by the call.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    status
+}
+
+fn fork_joins_jobs_of_its_parent() {
+    let pool = pool(1).start().expect("a pool");
+    let done = pool.submit(Square(3));
+    while !done.is_finished() {
+        thread::yield_now();
+    }
+    let mut handles = Some([pool.submit(Act::Spin), pool.submit(Act::Spin)]);
+    let status = status_of_fork(|| {
+        let [running, queued] = handles.take().expect("they are there");
+        let is_late = queued.join_timeout(Duration::MAX);
+        done.join().is_ok_and(|square| square == 9)
+            && running.join().is_err_and(|error| error.is_lost())
+            && is_late.is_ok_and(|result| result.is_err_and(|error| error.is_lost()))
+    });
+    assert_eq!(status, 0);
+    handles.into_iter().flatten().for_each(|job| job.abort());
+}
+
+fn fork_while_others_submit() {
+    let pool = pool(1).start().expect("a pool");
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // ORDER: SeqCst, partner of the store below.
+            while !stop.load(Ordering::SeqCst) {
+                let _ = pool.stats();
+            }
+        });
+        let mut statuses = Vec::new();
+        for _ in 0..100 {
+            statuses.push(status_of_fork(|| {
+                let error = pool.run(Square(2)).err();
+                let _ = (pool.stats(), pool.workers());
+                error.is_some_and(|error| error.is_lost())
+            }));
+        }
+        // ORDER: SeqCst, partner of the load above.
+        stop.store(true, Ordering::SeqCst);
+        assert_eq!(statuses, [0; 100]);
+    });
 }

@@ -64,6 +64,10 @@ const CASES: &[common::Case] = &[
         "a_hundred_threads_that_submit_get_their_own_replies",
         many_threads,
     ),
+    (
+        "a_waker_whose_panic_panics_when_it_is_dropped_harms_no_job",
+        waker_with_nested_panic,
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -344,4 +348,34 @@ fn many_threads() {
     assert_eq!(pool.stats().completed, 1000);
     let no_jobs = Jobs::new().pool().workers(1).start();
     assert!(no_jobs.is_err_and(|error| error.is_unregistered()));
+}
+
+/// Panics with something that panics when it is dropped.
+struct Spiteful;
+
+impl Drop for Spiteful {
+    fn drop(&mut self) {
+        panic!("planned, while a payload is dropped");
+    }
+}
+
+impl Wake for Spiteful {
+    fn wake(self: Arc<Self>) {
+        // Not this one's own drop.
+        std::mem::forget(self);
+        std::panic::panic_any(Spiteful);
+    }
+}
+
+fn waker_with_nested_panic() {
+    let pool = pool(1).start().expect("a pool");
+    let waker = Waker::from(Arc::new(Spiteful));
+    let mut watched = pin!(pool.submit(Act::Sleep(100)));
+    let poll = watched.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(poll.is_pending());
+    std::mem::forget(waker);
+    let later = pool.submit(Square(5));
+    assert_eq!(later.join().expect("the pool goes on"), 25);
+    assert!(watched.is_finished());
+    assert_eq!(pool.run(Square(6)).expect("the pool goes on"), 36);
 }
