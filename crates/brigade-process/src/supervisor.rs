@@ -92,6 +92,8 @@ impl Supervisor {
     /// Until the pool is to end. Says why, if it was not closed.
     fn work(&mut self) -> Option<String> {
         loop {
+            // Before orders are taken: one of these may have been given up since.
+            self.shared.requeue(&mut self.again);
             let idle = self.members.iter().filter(|m| m.is_idle()).count();
             let Orders {
                 phase,
@@ -117,7 +119,7 @@ impl Supervisor {
                 }
                 Phase::Ended(_) => return None,
             };
-            let is_needed = matches!(phase, Phase::Open) || has_queue || !self.again.is_empty();
+            let is_needed = matches!(phase, Phase::Open) || has_queue;
             if is_needed {
                 self.replace();
             } else {
@@ -128,9 +130,7 @@ impl Supervisor {
                 self.start_error = Some(error);
                 return Some(why);
             }
-            if self.publish() {
-                continue;
-            }
+            self.publish();
             if !is_needed && self.members.is_empty() {
                 return None;
             }
@@ -155,8 +155,7 @@ impl Supervisor {
         let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
         if is_late {
             let queue = std::mem::take(&mut self.shared.lock().queue);
-            let again = std::mem::take(&mut self.again);
-            for job in queue.into_iter().chain(again) {
+            for job in queue {
                 self.done.push((job, Err(JobError::new(Kind::Closed))));
             }
         }
@@ -224,8 +223,8 @@ impl Supervisor {
         }
     }
 
-    /// Tells the others what has happened. True if there is something to do at once.
-    fn publish(&mut self) -> bool {
+    /// Tells the others what has happened.
+    fn publish(&mut self) {
         if !self.is_started && self.members.iter().all(|m| matches!(m.at, At::Idle)) {
             self.is_started = true;
         }
@@ -239,11 +238,6 @@ impl Supervisor {
         let usable = self.members.iter().filter(|m| m.is_usable());
         state.workers.extend(usable.map(status));
         state.stats.restarts += std::mem::take(&mut self.restarts);
-        state.stats.requeued += self.again.len() as u64;
-        let is_again = !self.again.is_empty();
-        for job in self.again.drain(..).rev() {
-            state.queue.push_front(job);
-        }
         for (_, outcome) in &self.done {
             match outcome {
                 Ok(_) => state.stats.completed += 1,
@@ -257,7 +251,6 @@ impl Supervisor {
         if self.is_started {
             self.shared.started.set();
         }
-        is_again
     }
 
     /// Waits until a worker or the pool has something to say, or a deadline passes.
@@ -267,7 +260,9 @@ impl Supervisor {
             events: libc::POLLIN,
             revents: 0,
         }];
-        fds.extend(self.members.iter().flat_map(Member::poll_fds));
+        let theirs = self.members.iter().flat_map(Member::poll_fds);
+        // The kernel takes no more of them than this process may have open, and counts those that say nothing.
+        fds.extend(theirs.filter(|entry| entry.fd >= 0));
         let deadlines = self.members.iter().filter_map(|member| member.deadline);
         let next = deadlines.chain(deadline).chain(self.next_start).min();
         let timeout = next.map_or(-1, |next| {

@@ -5,6 +5,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// How much is kept, in bytes.
 const KEPT: usize = 4096;
+/// How often is read at once: as much as a pipe holds. Who writes for ever must not keep the reader for ever.
+const READS: usize = 16;
 
 /// The end of a pipe that others write to. Nothing here waits.
 #[derive(Debug)]
@@ -41,10 +43,13 @@ impl Tail {
         self.pipe.as_ref().map(AsRawFd::as_raw_fd)
     }
 
-    /// Reads what is there.
+    /// Reads what is there, up to what a pipe holds.
     pub(crate) fn read(&mut self) {
         let mut buffer = [0_u8; KEPT];
-        while let Some(pipe) = &self.pipe {
+        for _ in 0..READS {
+            let Some(pipe) = &self.pipe else {
+                return;
+            };
             // SAFETY: the buffer is writable, and the descriptor is open.
             let read = unsafe {
                 let place = buffer.as_mut_ptr().cast();

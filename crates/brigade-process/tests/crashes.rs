@@ -51,6 +51,10 @@ const CASES: &[common::Case] = &[
         stderr_is_captured,
     ),
     (
+        "a_worker_that_never_stops_writing_errors_holds_up_nobody",
+        endless_stderr,
+    ),
+    (
         "a_job_that_no_worker_lives_to_read_is_not_tried_for_ever",
         unreadable_job,
     ),
@@ -324,4 +328,20 @@ fn unreadable_job() {
     assert_eq!(error.signal(), Some(libc::SIGABRT), "{error}");
     assert_eq!(pool.stats().requeued, 3);
     goes_on(&pool, &error);
+}
+
+fn endless_stderr() {
+    let pool = quiet(3);
+    let floods = [
+        pool.submit_timeout(Act::Flood, Duration::from_millis(300)),
+        pool.submit_timeout(Act::Flood, Duration::from_millis(300)),
+    ];
+    for n in 0..50 {
+        assert_eq!(pool.run(Square(n)).expect("a square"), n * n);
+    }
+    for flood in floods {
+        let error = flood.join().expect_err("it is killed");
+        assert!(error.is_timeout(), "{error:.200}");
+        assert!(error.stderr_tail().starts_with("xxx"));
+    }
 }

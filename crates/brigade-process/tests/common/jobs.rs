@@ -106,6 +106,8 @@ pub(crate) enum Act {
     Allocate(usize),
     /// Runs for ever.
     Spin,
+    /// Writes to its standard error for ever.
+    Flood,
     /// Sleeps for ever, and a child of it too, whose number it writes to the file.
     SleepWithChild(String),
     /// Ends by itself, and leaves a sleeping child, whose number it writes to the file.
@@ -217,6 +219,9 @@ impl Act {
             }
             Act::Spin => loop {
                 std::hint::spin_loop();
+            },
+            Act::Flood => loop {
+                let _ = std::io::Write::write(&mut std::io::stderr(), &[b'x'; 1 << 16]);
             },
             Act::SleepWithChild(file) => {
                 start_sleeper(&file);
