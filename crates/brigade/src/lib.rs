@@ -37,6 +37,7 @@ pub mod doctor;
 pub mod hooks;
 pub mod runtime;
 pub mod sync;
+pub mod task;
 pub mod thread;
 
 #[cfg(doctest)]
