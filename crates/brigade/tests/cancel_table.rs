@@ -4,13 +4,17 @@
 mod cancel_kinds;
 mod common;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use brigade::cancel::{self, CancelToken, Cancelled};
 use brigade::runtime::{Builder, Model, Runtime};
-use brigade_runtime::park::{Entry, me};
+use brigade_runtime::WaitReason;
+use brigade_runtime::cancel::{Seat, Token};
+use brigade_runtime::park::{Entry, NEVER, Wait, is_in_time, me, with_current};
 use cancel_kinds::{Case, KINDS, Kind};
 use common::mixed::everywhere;
 
@@ -324,4 +328,32 @@ fn no_thread_is_left_after_cancellations_of_all_kinds() {
     }
     let ended = runtime.shutdown_timeout(Duration::from_secs(60));
     assert!(ended.is_ok(), "{ended:?}");
+}
+
+/// The seam below the waits. A thread that is notified while it runs, and switches to others and back, has lost the
+/// notification; then it must not park for ever.
+#[test]
+fn a_cancellation_is_not_lost_to_a_thread_that_switches_before_it_parks() {
+    let _watch = common::Watch::new("a thread that switches before it parks");
+    let runtime = Builder::new().workers(1).build().expect("a runtime");
+    let done = Arc::new(common::Count::new());
+    let theirs = Arc::clone(&done);
+    let other = runtime.spawn(move || theirs.wait_for(1));
+    runtime.run(|| {
+        let token = Token::new(NEVER);
+        let seat = pin!(Seat::new(&token));
+        // SAFETY: the only seat of the thread, dropped at the end of this closure.
+        let taken = unsafe { seat.as_ref().take_for_operation() };
+        assert_eq!(taken, Ok(()));
+        token.cancel();
+        let before = done.get();
+        brigade::thread::yield_now();
+        assert_eq!(before, 0);
+        let wait = Wait::new(WaitReason::Park, 0, Location::caller());
+        // With a deadline that is too far for the test to end by it.
+        with_current(|current| current.park(&wait, NEVER - 1));
+        assert!(!is_in_time(NEVER - 1));
+        done.up();
+    });
+    other.join().expect("no panic");
 }
