@@ -59,6 +59,8 @@ type Outcome = Result<(), Cancelled>;
 /// A thread that waits, and what it says in the end.
 struct Waiter {
     entry: &'static Entry,
+    /// The kernel thread that began it.
+    tid: i64,
     outcome: mpsc::Receiver<Outcome>,
 }
 
@@ -84,13 +86,16 @@ impl Place<'_> {
         let (tell, told) = mpsc::channel();
         let token = token.clone();
         self.spawn(move || {
-            tell.send(me()).expect("the starter waits");
+            tell.send((me(), common::gettid()))
+                .expect("the starter waits");
             let outcome = wait(&token);
             drop(token);
             say.send(outcome).expect("the starter waits");
         });
+        let (entry, tid) = told.recv().expect("the thread tells");
         Waiter {
-            entry: told.recv().expect("the thread tells"),
+            entry,
+            tid,
             outcome,
         }
     }
@@ -99,9 +104,16 @@ impl Place<'_> {
 impl Waiter {
     /// Returns when the thread waits.
     fn until_it_waits(&self) {
-        while self.entry.wait_record().is_none() {
+        while self.entry.wait_record().is_none() && !self.is_in_poll() {
             std::thread::yield_now();
         }
+    }
+
+    /// Whether it waits in the kernel, of which Brigade has no record.
+    fn is_in_poll(&self) -> bool {
+        let path = format!("/proc/self/task/{}/syscall", self.tid);
+        let number = format!("{} ", libc::SYS_poll);
+        std::fs::read_to_string(&path).is_ok_and(|call| call.starts_with(&number))
     }
 
     fn outcome(self) -> Outcome {
@@ -233,6 +245,8 @@ fn in_scope(kind: Kind, end: End, runtime: &Runtime) {
     }
     let mut case = (kind.make)();
     let wait = std::mem::replace(&mut case.wait, Box::new(|_| unreachable!("it waits once")));
+    // There it waits in the kernel, of which Brigade has no record.
+    let is_elsewhere = kind.name.ends_with("able") && runtime.model() == Model::OneToOne;
     let (say, outcome) = mpsc::channel();
     runtime.run(move || {
         let (tell, told) = mpsc::channel();
@@ -243,7 +257,7 @@ fn in_scope(kind: Kind, end: End, runtime: &Runtime) {
                     say.send(wait(&CancelToken::current())).expect("no panic");
                 });
                 let entry: &Entry = told.recv().expect("the thread tells");
-                while entry.wait_record().is_none() {
+                while !is_elsewhere && entry.wait_record().is_none() {
                     brigade::thread::yield_now();
                 }
                 if end == End::OwnerPanics {

@@ -12,7 +12,8 @@
 //! | conditions | [`wait_notified`](CancelToken::wait_notified), [`wait_while`](CancelToken::wait_while) |
 //! | messages | [`recv`](CancelToken::recv), [`send`](CancelToken::send), [`select`](CancelToken::select) |
 //! | the rest of [`sync`](crate::sync) | [`acquire`](CancelToken::acquire), [`acquire_many`](CancelToken::acquire_many), [`wait`](CancelToken::wait), [`wait_barrier`](CancelToken::wait_barrier), [`wait_group`](CancelToken::wait_group) |
-//! | sockets, pipes, child processes, `poll` | [`io`](CancelToken::io) around ordinary std code |
+//! | sockets, pipes, child processes, `poll` | [`io`](CancelToken::io) around ordinary std code, on green threads |
+//! | descriptors, on threads of any kind | [`wait_readable`](CancelToken::wait_readable), [`wait_writable`](CancelToken::wait_writable) |
 //! | in a future | [`cancelled`](CancelToken::cancelled) |
 //!
 //! A [`scope`] has a token, which is the [current](CancelToken::current) one of its threads. If the owner of the scope
@@ -66,6 +67,7 @@
 
 mod error;
 mod future;
+mod ready;
 mod scope;
 mod token;
 mod waits;

@@ -66,7 +66,7 @@ const fn io(name: &'static str, make: fn() -> Case) -> Kind {
 }
 
 /// All of them.
-pub(crate) static KINDS: [Kind; 28] = [
+pub(crate) static KINDS: [Kind; 30] = [
     kind("sleep", sleep),
     kind("park", park),
     kind("join", join),
@@ -87,6 +87,8 @@ pub(crate) static KINDS: [Kind; 28] = [
     kind("event", event),
     kind("barrier", barrier),
     kind("wait group", wait_group),
+    kind("readable", readable),
+    kind("writable", writable),
     io("socket, read", socket_read),
     io("socket, write", socket_write),
     io("accept", accept),
@@ -554,18 +556,23 @@ fn pipe_read() -> Case {
     byte(near, far)
 }
 
-fn socket_write() -> Case {
+/// A socket to which nothing more can be written, and the other end.
+fn full_pair() -> (UnixStream, UnixStream) {
     let (near, far) = UnixStream::pair().expect("two descriptors");
     near.set_nonblocking(true).expect("it is a socket");
-    let mut filled = 0;
-    while let Ok(count) = (&near).write(&[1; 4096]) {
-        filled += count;
-    }
+    while (&near).write(&[1; 4096]).is_ok() {}
     near.set_nonblocking(false).expect("it is a socket");
+    (near, far)
+}
+
+fn socket_write() -> Case {
+    let (near, far) = full_pair();
     let near = Arc::new(near);
     let writes = Arc::clone(&near);
     let far = Arc::new(StdMutex::new(far));
     let drains = Arc::clone(&far);
+    let drained = Arc::new(StdMutex::new(Vec::new()));
+    let early = Arc::clone(&drained);
     Case {
         wait: Box::new(move |token| {
             let count = cancelled_or(token.io(|| (&*writes).write(&[2])))?;
@@ -573,19 +580,59 @@ fn socket_write() -> Case {
             Ok(())
         }),
         complete: Some(Box::new(move || {
-            let mut bytes = vec![0; filled];
+            // Everything: there is room only when much has gone.
             let mut far = drains.lock().expect("no panic");
-            far.read_exact(&mut bytes).expect("they are there");
+            far.set_nonblocking(true).expect("it is a socket");
+            let mut bytes = Vec::new();
+            let _ = far.read_to_end(&mut bytes);
+            far.set_nonblocking(false).expect("it is a socket");
+            early.lock().expect("no panic").append(&mut bytes);
         })),
         settle: Box::new(move |is_done| {
             drop(near);
-            let mut bytes = Vec::new();
+            let mut bytes = std::mem::take(&mut *drained.lock().expect("no panic"));
             let mut far = far.lock().expect("no panic");
             far.read_to_end(&mut bytes)
                 .expect("the other end is closed");
             let twos = bytes.iter().filter(|byte| **byte == 2).count();
             assert_eq!(twos, usize::from(is_done), "sent, or not");
         }),
+    }
+}
+
+fn readable() -> Case {
+    let (near, far) = UnixStream::pair().expect("two descriptors");
+    let far = Arc::new(far);
+    let writes = Arc::clone(&far);
+    Case {
+        wait: Box::new(move |token| {
+            cancelled_or(token.wait_readable(&near))?;
+            assert_eq!((&near).read(&mut [0]).expect("there is a byte"), 1);
+            Ok(())
+        }),
+        complete: Some(Box::new(move || {
+            (&*writes).write_all(&[1]).expect("the other end is open");
+        })),
+        settle: Box::new(move |_| drop(far)),
+    }
+}
+
+fn writable() -> Case {
+    let (near, far) = full_pair();
+    let far = Arc::new(far);
+    let drains = Arc::clone(&far);
+    Case {
+        wait: Box::new(move |token| {
+            cancelled_or(token.wait_writable(&near))?;
+            assert_eq!((&near).write(&[2]).expect("there is room"), 1);
+            Ok(())
+        }),
+        complete: Some(Box::new(move || {
+            // Everything: there is room only when much has gone.
+            drains.set_nonblocking(true).expect("it is a socket");
+            let _ = (&*drains).read_to_end(&mut Vec::new());
+        })),
+        settle: Box::new(move |_| drop(far)),
     }
 }
 
