@@ -1,8 +1,8 @@
 //! The end of a token, as a future.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use brigade_runtime::WaitReason;
@@ -35,6 +35,38 @@ impl Future for Cancellation {
                 .map(|ended| Cancelled::new(ended, WaitReason::None)),
             None => Poll::Pending,
         }
+    }
+}
+
+impl CancelToken {
+    /// Runs `future` until it is ready, or the token ends; then the future is dropped. If both happen between two polls,
+    /// the output counts.
+    ///
+    /// # Errors
+    ///
+    /// The token ended first. If it had ended before, the future is not polled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{cancel::CancelToken, task};
+    ///
+    /// let token = CancelToken::new();
+    /// assert_eq!(task::block_on(token.limit(async { 1 })), Ok(1));
+    /// let theirs = token.clone();
+    /// let endless = task::spawn(async move { theirs.limit(std::future::pending::<()>()).await });
+    /// token.cancel();
+    /// assert!(endless.join().unwrap().is_err());
+    /// ```
+    pub async fn limit<F: Future>(&self, future: F) -> Result<F::Output, Cancelled> {
+        self.check()?;
+        let mut future = pin!(future);
+        let mut cancelled = pin!(self.cancelled());
+        poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => cancelled.as_mut().poll(context).map(Err),
+        })
+        .await
     }
 }
 

@@ -14,7 +14,7 @@
 //! | the rest of [`sync`](crate::sync) | [`acquire`](CancelToken::acquire), [`acquire_many`](CancelToken::acquire_many), [`wait`](CancelToken::wait), [`wait_barrier`](CancelToken::wait_barrier), [`wait_group`](CancelToken::wait_group) |
 //! | sockets, pipes, child processes, `poll` | [`io`](CancelToken::io) around ordinary std code, on green threads |
 //! | descriptors, on threads of any kind | [`wait_readable`](CancelToken::wait_readable), [`wait_writable`](CancelToken::wait_writable) |
-//! | in a future | [`cancelled`](CancelToken::cancelled) |
+//! | futures | [`cancelled`](CancelToken::cancelled), [`limit`](CancelToken::limit) |
 //!
 //! A [`scope`] has a token, which is the [current](CancelToken::current) one of its threads. If the owner of the scope
 //! panics, or one of its threads does, the token is cancelled and all of them are joined.
