@@ -200,23 +200,34 @@ fn meanwhile(kind: Kind, end: End, place: Place<'_>) {
     case.settle(false);
 }
 
-/// The wait has come to its own end; then the token ends, which changes nothing.
+/// The wait has come to its own end, before a deadline that is far; then the token ends, which changes nothing.
 fn after(kind: Kind, end: End, place: Place<'_>) {
-    let Some((token, ends)) = token_that_ends(End::Cancel) else {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let made = match end {
+        End::Deadline => Some(CancelToken::with_timeout(HOUR)),
+        End::DeadlineAbove => Some(CancelToken::with_timeout(HOUR).child()),
+        _ => None,
+    };
+    let made = made.map(|token| {
+        let theirs = token.clone();
+        (
+            token,
+            Box::new(move || theirs.cancel()) as Box<dyn FnOnce()>,
+        )
+    });
+    let Some((token, ends)) = made.or_else(|| token_that_ends(end)) else {
         return;
     };
     let mut case = (kind.make)();
     let Some(complete) = case.complete.take() else {
         return;
     };
-    if is_deadline(end) {
-        return;
-    }
     let waiter = place.begin(&mut case, &token);
     waiter.until_it_waits();
     complete();
     let outcome = waiter.outcome();
     ends();
+    assert!(token.is_cancelled());
     assert!(outcome.is_ok(), "{outcome:?}");
     case.settle(true);
 }
