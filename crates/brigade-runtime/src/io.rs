@@ -13,7 +13,7 @@ use crate::cancel::{io_deadline_ns, is_io_over};
 use crate::current::current_green;
 use crate::fd::{self, Enlisted, Fd, Interest, Seen, Waiter, fact};
 use crate::green::{Green, Runnable};
-use crate::prim::{AtomicBool, Ordering, now_ns};
+use crate::prim::{AtomicBool, NEVER, Ordering, now_ns};
 use crate::queue::List;
 use crate::reactor;
 use crate::roster;
@@ -169,6 +169,20 @@ fn gave_up() -> Wait {
 fn schedule(mut ready: List<Task>) {
     while let Some(task) = NonNull::new(ready.pop()) {
         Runnable::of(task).schedule();
+    }
+}
+
+/// Polls the reactor of a runtime that has no carriers.
+pub(crate) fn poll_for_ever(shared: &Shared) {
+    if !shared.reactor.try_claim() {
+        return;
+    }
+    loop {
+        let mut ready = List::new();
+        shared
+            .reactor
+            .poll(reactor::Until::Deadline(NEVER), &mut ready);
+        schedule(ready);
     }
 }
 

@@ -7,10 +7,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use brigade::cancel::{self, CancelToken};
 use brigade::task;
 use common::{Count, Watch, on_each_model};
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// A waker that counts.
 #[derive(Default)]
@@ -117,13 +120,41 @@ fn a_poll_that_blocks_ends_with_its_token() {
             let (theirs, begins) = (token.clone(), Arc::clone(&begun));
             let task = task::spawn(async move {
                 begins.up();
-                theirs.sleep(std::time::Duration::from_secs(3600))
+                theirs.sleep(HOUR)
             });
             while begun.get() == 0 {
                 brigade::thread::yield_now();
             }
             token.cancel();
             assert!(task.join().expect("no panic").is_err());
+        });
+    });
+}
+
+#[test]
+fn a_deadline_wakes_a_task_and_a_thread_that_waits_for_the_future() {
+    on_each_model(|runtime| {
+        runtime.run(|| {
+            let token = CancelToken::with_timeout(Duration::from_millis(2));
+            let (child, late) = (token.child(), token.child_with_timeout(HOUR));
+            let task = task::spawn(async move { child.limit(pending::<()>()).await });
+            assert!(task::block_on(late.cancelled()).is_timed_out());
+            let error = task.join().expect("no panic").expect_err("ended");
+            assert!(error.is_timed_out());
+        });
+    });
+}
+
+#[test]
+fn a_token_with_a_deadline_wakes_when_it_is_cancelled_before() {
+    on_each_model(|runtime| {
+        runtime.run(|| {
+            let token = CancelToken::with_timeout(HOUR);
+            let theirs = token.clone();
+            let waits = brigade::thread::spawn(move || task::block_on(theirs.cancelled()));
+            brigade::thread::yield_now();
+            token.cancel();
+            assert!(!waits.join().expect("no panic").is_timed_out());
         });
     });
 }

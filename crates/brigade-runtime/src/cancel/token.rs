@@ -72,7 +72,7 @@ impl Token {
     }
 }
 
-/// A task that waits for the end of a token by [`Token::cancel`]. The deadline wakes nobody here.
+/// A task that waits for the end of a token by [`Token::cancel`]. Of the deadline it does not hear: it has a timer for it.
 pub struct Listener {
     token: Token,
     slot: Option<Arc<Slot>>,

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use brigade_runtime::WaitReason;
 use brigade_runtime::cancel::Listener;
+use brigade_task::Sleep;
 
 use super::{CancelToken, Cancelled};
 
@@ -15,11 +16,14 @@ use super::{CancelToken, Cancelled};
 pub struct Cancellation {
     /// None: the token never ends.
     listener: Option<Listener>,
+    /// None: it has no deadline.
+    deadline: Option<Sleep>,
 }
 
 impl Cancellation {
     pub(super) fn new(token: CancelToken) -> Cancellation {
         Cancellation {
+            deadline: token.remaining().map(brigade_task::sleep),
             listener: token.token.map(Listener::new),
         }
     }
@@ -29,12 +33,19 @@ impl Future for Cancellation {
     type Output = Cancelled;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Cancelled> {
-        match &mut self.listener {
-            Some(listener) => listener
-                .poll(context)
-                .map(|ended| Cancelled::new(ended, WaitReason::None)),
-            None => Poll::Pending,
+        let this = &mut *self;
+        let Some(listener) = &mut this.listener else {
+            return Poll::Pending;
+        };
+        let mut polled = listener.poll(context);
+        if let Some(deadline) = &mut this.deadline
+            && polled.is_pending()
+            && Pin::new(deadline).poll(context).is_ready()
+        {
+            // The clock has been read later than the deadline.
+            polled = listener.poll(context);
         }
+        polled.map(|ended| Cancelled::new(ended, WaitReason::None))
     }
 }
 

@@ -225,7 +225,11 @@ impl CancelToken {
         self.token.as_ref().map_or(clock::NEVER, Token::deadline_ns)
     }
 
-    /// A future that is ready when the token has ended.
+    /// A future that is ready when the token has ended. Any executor may poll it.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled, if the token has a deadline and the default runtime, which keeps the time, cannot be started.
     ///
     /// # Examples
     ///
