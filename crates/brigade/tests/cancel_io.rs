@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::panic::{catch_unwind, resume_unwind};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -230,6 +231,26 @@ fn what_needs_no_waiting_succeeds_after_the_end_and_the_next_wait_does_not() {
             });
             assert!(Cancelled::of(&result.expect_err("it waits")).is_some());
         });
+    });
+}
+
+#[test]
+fn a_panic_in_an_operation_leaves_the_waits_after_it_to_themselves() {
+    where_hooks_park(|runtime| {
+        let (near, mut far) = pair();
+        let token = CancelToken::new();
+        let theirs = token.clone();
+        let (_, thread) = waiting(runtime, move || {
+            let panicked = catch_unwind(|| {
+                theirs.io(|| -> std::io::Result<()> { resume_unwind(Box::new(1)) })
+            });
+            assert!(panicked.is_err());
+            (&near).read(&mut [0])
+        });
+        token.cancel();
+        far.write_all(&[1]).expect("there is room");
+        let read = thread.join().expect("no panic");
+        assert_eq!(read.expect("no token is around it"), 1);
     });
 }
 

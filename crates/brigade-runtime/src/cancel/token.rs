@@ -1,5 +1,6 @@
 //! A token, as the layers above see it.
 
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -19,6 +20,10 @@ pub enum Ended {
 /// A counted reference to a token.
 #[derive(Clone)]
 pub struct Token(pub(super) NodeRef<Sleeper>);
+
+// A panic cannot leave a token half changed: nothing foreign runs while it changes.
+impl UnwindSafe for Token {}
+impl RefUnwindSafe for Token {}
 
 impl Token {
     /// A token without a parent, with a deadline in nanoseconds of `CLOCK_MONOTONIC`, `u64::MAX` for none.
