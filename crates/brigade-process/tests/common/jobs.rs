@@ -116,7 +116,7 @@ pub(crate) enum Act {
     WriteToConnection(Vec<u8>),
     /// Closes its connection, then sleeps for ever.
     CloseConnection,
-    /// Says something on its standard error and on its standard output, then does the other.
+    /// Says something on its standard error, then does the other.
     Say(String, Box<Act>),
     /// Starts a pool, and gives what that said.
     Nest,
@@ -148,7 +148,6 @@ impl Job for Act {
             }
             Act::Say(text, then) => {
                 eprintln!("{text}");
-                println!("{text}");
                 then.run()
             }
             Act::ReadStdin => std::io::read_to_string(std::io::stdin()).expect("it can be read"),
