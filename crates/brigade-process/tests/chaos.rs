@@ -161,7 +161,13 @@ fn under_fire(pool: &Pool, notes: &Notes) -> (Vec<(u32, Outcome)>, HashSet<u32>)
                 scope.spawn(move || {
                     let numbers = (first..JOBS).step_by(SUBMITTERS as usize);
                     // Some large, so that workers die over them while they read and write.
-                    let length = |n: u32| if n % 5 == 0 { payload.len() } else { 10 };
+                    let length = |n: u32| {
+                        if n.is_multiple_of(5) {
+                            payload.len()
+                        } else {
+                            10
+                        }
+                    };
                     let handles: Vec<_> = numbers
                         .map(|n| (n, pool.submit(notes.job(n, &payload[..length(n)]))))
                         .collect();
@@ -181,7 +187,11 @@ fn under_fire(pool: &Pool, notes: &Notes) -> (Vec<(u32, Outcome)>, HashSet<u32>)
         let results = std::mem::take(&mut *results.lock().expect("no panic"));
         for (n, outcome) in &results {
             if let Ok((number, bytes)) = outcome {
-                let length = if n % 5 == 0 { payload.len() } else { 10 };
+                let length = if n.is_multiple_of(5) {
+                    payload.len()
+                } else {
+                    10
+                };
                 assert_eq!(*number, !n);
                 assert!(bytes.iter().rev().eq(&payload[..length]), "job {n}");
             }

@@ -163,7 +163,7 @@ fn descriptors_are_not_leaked() {
     let pool = pool(2).start().expect("a pool");
     let seen = pool.run(Act::Descriptors).expect("a list");
     for fd in leaked {
-        // SAFETY: opened above.
+        // SAFETY: takes a number; the descriptor was opened above and is used by nobody.
         unsafe { libc::close(fd) };
     }
     let lines: Vec<&str> = seen.lines().collect();
@@ -260,7 +260,7 @@ fn signals_are_reset() {
     // Rust's own start ignores one and handles two.
     assert_eq!(status("SigIgn"), bit(libc::SIGPIPE));
     assert_eq!(status("SigCgt"), bit(libc::SIGSEGV) | bit(libc::SIGBUS));
-    // SAFETY: takes numbers.
+    // SAFETY: takes numbers only, and touches no memory.
     unsafe {
         libc::signal(libc::SIGHUP, libc::SIG_DFL);
         libc::signal(libc::SIGUSR2, libc::SIG_DFL);
@@ -276,7 +276,7 @@ fn worker_leads_group() {
 
 /// Makes this process the parent of what loses its own.
 fn adopt() {
-    // SAFETY: takes numbers.
+    // SAFETY: takes numbers only, and touches no memory.
     let failed = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
     assert_eq!(failed, 0);
 }

@@ -29,13 +29,15 @@
 //! cost. Polling on the scheduler's own stack: a poll that blocks would block the carrier, and the thread-locals of what
 //! is polled would be the carrier's.
 
+use std::cell::Cell;
 use std::io;
 use std::mem;
 use std::panic::Location;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_task::Runnable;
+use async_task::Builder;
 use brigade_event::WaitReason;
 use brigade_runtime::park::{is_turn_over, note_foreign_wakers, processor_hint, yield_now};
 use brigade_runtime::{
@@ -51,6 +53,16 @@ use crate::queue::Queues;
 const KEPT: usize = 2;
 /// How long a poller that is a kernel thread holds back while others get on.
 const HOLD_BACK: Duration = Duration::from_millis(1);
+
+/// What the cell of a task keeps: the executor, unless the task is local to a thread.
+pub(crate) type Home = Option<Arc<Executor>>;
+/// A task that is to be polled.
+pub(crate) type Runnable = async_task::Runnable<Home>;
+
+thread_local! {
+    /// The executor that this thread is a poller of, which it keeps.
+    static POLLS_FOR: Cell<*const Executor> = const { Cell::new(ptr::null()) };
+}
 
 /// See the module.
 pub(crate) struct Executor {
@@ -81,26 +93,34 @@ impl Extension for Executor {
     }
 }
 
-/// A task that has not ended.
-pub(crate) struct Alive(Arc<Executor>);
+/// A task that has not ended. It lies in the task's cell, which keeps the executor.
+pub(crate) struct Alive(NonNull<Executor>);
+
+// SAFETY: the executor is shared.
+unsafe impl Send for Alive {}
 
 impl Alive {
-    fn new(executor: &Arc<Executor>) -> Alive {
+    /// # Safety
+    ///
+    /// The executor must outlive the value.
+    unsafe fn new(executor: &Executor) -> Alive {
         // ORDER: SeqCst: as in `closing`.
         if executor.live.fetch_add(1, Ordering::SeqCst) == 0 {
             note_foreign_wakers(true);
         }
-        Alive(Arc::clone(executor))
+        Alive(NonNull::from(executor))
     }
 }
 
 impl Drop for Alive {
     fn drop(&mut self) {
+        // SAFETY: `new` was promised that the executor is still there.
+        let executor = unsafe { self.0.as_ref() };
         // ORDER: SeqCst: as in `closing`.
-        if self.0.live.fetch_sub(1, Ordering::SeqCst) == 1 {
+        if executor.live.fetch_sub(1, Ordering::SeqCst) == 1 {
             note_foreign_wakers(false);
-            if self.0.is_over() {
-                self.0.bed.wake_all();
+            if executor.is_over() {
+                executor.bed.wake_all();
             }
         }
     }
@@ -207,18 +227,35 @@ where
     if executor.is_closing.load(Ordering::Relaxed) && !is_here(runtime) {
         return Err(io::Error::other("the runtime is shutting down"));
     }
-    let alive = Alive::new(&executor);
+    // SAFETY: `executor` goes into the cell of the task, where it is dropped after the future; until then it is here,
+    // declared before.
+    let alive = unsafe { Alive::new(&executor) };
     // The first poller is started here, where its error can be told.
     // ORDER: Relaxed: it never falls back to zero while something is live.
     if executor.pollers.load(Ordering::Relaxed) == 0 {
         executor.gate.search();
         executor.start_poller(runtime)?;
     }
-    let scheduler = Arc::clone(&executor);
-    let schedule = move |task| scheduler.schedule(task);
-    let (task, handle) = async_task::spawn(Shielded::new(future, alive), schedule);
+    let shielded = Shielded::new(future, alive);
+    let (task, handle) = Builder::new()
+        .metadata(Some(executor))
+        .spawn(|_| shielded, schedule);
     task.schedule();
     Ok(JoinHandle::new(handle))
+}
+
+/// By a waker: the task is to be polled. It has no state, which saves `async-task` two counts of references.
+fn schedule(task: Runnable) {
+    let Some(executor) = task.metadata() else {
+        return;
+    };
+    if ptr::eq(POLLS_FOR.get(), Arc::as_ptr(executor)) {
+        // SAFETY: a poller keeps its executor, and this is one. The task may be gone as soon as it is queued.
+        let executor = unsafe { &*Arc::as_ptr(executor) };
+        return executor.schedule(task);
+    }
+    let executor = Arc::clone(executor);
+    executor.schedule(task);
 }
 
 /// Whether the current thread is one of the runtime's.
@@ -298,6 +335,7 @@ impl Executor {
 
     /// A poller. It begins as one that searches.
     fn run(&self) {
+        POLLS_FOR.set(self);
         loop {
             if self.model == Model::OneToOne {
                 self.hold_back();
@@ -308,6 +346,8 @@ impl Executor {
                 break;
             }
         }
+        // What is woken by the destructors of thread-locals may find the executor gone.
+        POLLS_FOR.set(ptr::null());
         // ORDER: Relaxed: a count.
         self.pollers.fetch_sub(1, Ordering::Relaxed);
     }

@@ -20,7 +20,7 @@
 //! A poller for each processor that searches until it finds something: idle processes would not be idle. Waking a poller
 //! for each task: a task that wakes ten would start ten searches, for tasks that the waking poller takes next anyway.
 
-use crate::prim::{AtomicUsize, Ordering, fence};
+use crate::prim::{AtomicUsize, Ordering, fence_after_rmw};
 
 /// The count of those that search; see the module.
 pub(crate) struct Gate {
@@ -42,11 +42,11 @@ impl Gate {
         }
     }
 
-    /// A task was queued. True: the caller must make a poller search, which is counted already.
+    /// A task was queued, and the lock of its queue given back, which is an atomic read-modify-write. True: the caller must make a poller search, which is counted already.
     #[must_use]
     pub(crate) fn task_queued(&self) -> bool {
-        // ORDER: SeqCst: after the task was queued; its partner is the fence in `stop_searching`.
-        fence(Ordering::SeqCst);
+        // After the task was queued; its partner is the fence in `stop_searching`.
+        fence_after_rmw();
         self.claim()
     }
 
@@ -80,8 +80,8 @@ impl Gate {
     pub(crate) fn stop_searching(&self) -> bool {
         // ORDER: Relaxed: the fence below orders it before what comes.
         let before = self.searching.fetch_sub(1, Ordering::Relaxed);
-        // ORDER: SeqCst: before the queues are looked at; its partner is the fence in `task_queued`.
-        fence(Ordering::SeqCst);
+        // Before the queues are looked at; its partner is the fence in `task_queued`.
+        fence_after_rmw();
         before == 1
     }
 }

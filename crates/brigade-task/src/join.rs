@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use async_task::{FallibleTask, Task};
 
 use crate::block_on;
+use crate::executor::Home;
 use crate::prim::Lock;
 
 type Payload = Box<dyn Any + Send>;
@@ -149,7 +150,7 @@ type Cancelling<T> = Pin<Box<dyn Future<Output = Option<Outcome<T>>>>>;
 
 /// What a handle waits for.
 enum State<T> {
-    Runs(FallibleTask<Outcome<T>>),
+    Runs(FallibleTask<Outcome<T>, Home>),
     /// The task was told to end; this is the wait until it has.
     Ends(Cancelling<T>),
     Ended(Option<Outcome<T>>),
@@ -191,7 +192,7 @@ unsafe impl<T: Send> Sync for JoinHandle<T> {}
 impl<T> Unpin for JoinHandle<T> {}
 
 impl<T: 'static> JoinHandle<T> {
-    pub(crate) fn new(task: Task<Outcome<T>>) -> JoinHandle<T> {
+    pub(crate) fn new(task: Task<Outcome<T>, Home>) -> JoinHandle<T> {
         JoinHandle(Lock::new(State::Runs(task.fallible())))
     }
 
@@ -217,7 +218,7 @@ impl<T: 'static> JoinHandle<T> {
     }
 
     /// The task, if nobody has told it to end.
-    fn take_running(&self) -> Option<FallibleTask<Outcome<T>>> {
+    fn take_running(&self) -> Option<FallibleTask<Outcome<T>, Home>> {
         let mut state = self.0.lock();
         match mem::replace(&mut *state, State::Away) {
             State::Runs(task) => Some(task),

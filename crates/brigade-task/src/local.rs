@@ -17,8 +17,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
-use async_task::Runnable;
+use async_task::Builder;
 
+use crate::executor::Runnable;
 use crate::join::{JoinHandle, Shielded};
 use crate::parker::Parker;
 use crate::prim::Lock;
@@ -156,7 +157,10 @@ where
         };
         let inbox = Arc::clone(&local.inbox);
         let schedule = move |runnable| inbox.push(runnable);
-        let (runnable, task) = async_task::spawn_local(Shielded::new(future, listed), schedule);
+        let shielded = Shielded::new(future, listed);
+        let (runnable, task) = Builder::new()
+            .metadata(None)
+            .spawn_local(|_| shielded, schedule);
         local.alive.borrow_mut().insert(number, runnable.waker());
         runnable.schedule();
         JoinHandle::new(task)

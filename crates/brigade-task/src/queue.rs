@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::mem;
 
-use async_task::Runnable;
+use crate::executor::Runnable;
 
 use crate::prim::{AtomicUsize, Lock, Ordering};
 

@@ -1,12 +1,31 @@
 //! The primitives under the model checker.
 
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use std::panic::Location;
 use std::sync::Arc;
 
 use brigade_event::WaitReason;
-use loom::sync::{Mutex, Notify};
+use loom::sync::{Mutex, MutexGuard, Notify};
+
+/// A value behind a lock.
+pub(crate) struct Lock<T>(Mutex<T>);
+
+impl<T> Lock<T> {
+    pub(crate) fn new(value: T) -> Lock<T> {
+        Lock(Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap()
+    }
+}
+
+/// A full fence right after an atomic read-modify-write of this thread.
+pub(crate) fn fence_after_rmw() {
+    // ORDER: SeqCst: the partner is the other side's call.
+    loom::sync::atomic::fence(Ordering::SeqCst);
+}
 
 /// Where threads sleep. It does what the runtime's table of waiters promises, with nothing of how: the runtime has models
 /// of its own.

@@ -1,13 +1,27 @@
 //! The primitives on the machine.
 
 pub(crate) use brigade_runtime::park::RawLock as Lock;
-pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
+use core::sync::atomic::{compiler_fence, fence};
 use std::panic::Location;
 
 use brigade_event::{Mode, WaitReason};
 use brigade_runtime::park::lot::{self, Parked, Request};
 use brigade_runtime::park::{NEVER, Wait, with_current};
+
+/// A full fence right after an atomic read-modify-write of this thread. On x86-64 every such instruction is one, so that
+/// only the compiler has to be kept from reordering.
+#[inline(always)]
+pub(crate) fn fence_after_rmw() {
+    if cfg!(target_arch = "x86_64") {
+        // ORDER: SeqCst: the locked instruction before is the fence; the partner is the other side's call.
+        compiler_fence(Ordering::SeqCst);
+    } else {
+        // ORDER: SeqCst: the partner is the other side's call.
+        fence(Ordering::SeqCst);
+    }
+}
 
 /// Where threads sleep: an address in the runtime's table of waiters.
 pub(crate) struct Bed {
