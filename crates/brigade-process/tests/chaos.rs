@@ -129,20 +129,26 @@ impl Drop for Notes {
     }
 }
 
-/// Kills a random worker now and then until told to stop; gives the numbers of all it killed.
+/// Kills a random worker whenever some jobs have come to their ends, until told to stop; gives the numbers of all it
+/// killed. So the pool gets on however slow the machine is.
 fn kill_workers(pool: &Pool, stop: &AtomicBool, random: &mut Random) -> HashSet<u32> {
     let mut killed = HashSet::new();
+    let mut next = 0;
     // ORDER: SeqCst, partner of the store in `under_fire`.
     while !stop.load(Ordering::SeqCst) {
+        thread::sleep(Duration::from_micros(random.below(2000)));
+        let stats = pool.stats();
         let workers = pool.workers();
         let pick = random.below(workers.len().max(1) as u64) as usize;
-        if let Some(worker) = workers.get(pick) {
+        if let Some(worker) = workers.get(pick)
+            && stats.completed + stats.crashed >= next
+        {
             // SAFETY: takes numbers. A number that was given to another process in so short a time would be the
             // test's failure, not its success.
             unsafe { libc::kill(worker.pid.cast_signed(), libc::SIGKILL) };
             killed.insert(worker.pid);
+            next = stats.completed + stats.crashed + 1 + random.below(8);
         }
-        thread::sleep(Duration::from_micros(random.below(10_000)));
     }
     killed
 }

@@ -155,9 +155,9 @@ fn timeouts_kill() {
 
 fn timeouts_start() {
     let pool = pool(1).start().expect("a pool");
-    let first = pool.submit(Act::Sleep(300));
+    let first = pool.submit(Act::Sleep(2500));
     // It waits for longer than it may take.
-    let second = pool.submit_timeout(Square(5), Duration::from_millis(150));
+    let second = pool.submit_timeout(Square(5), Duration::from_secs(2));
     first.join().expect("it has slept");
     assert_eq!(second.join().expect("it had not begun"), 25);
 }
