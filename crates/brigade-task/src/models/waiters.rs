@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
 
-use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use loom::sync::{Mutex, Notify};
+use loom::sync::atomic::{AtomicU32, Ordering};
+use loom::sync::{Condvar, Mutex};
 
 use crate::waiters::{Place, Waiters};
 
@@ -29,33 +29,33 @@ struct Rig {
     waiters: Waiters<()>,
 }
 
-/// A task: its waker, and where its thread sleeps.
+/// A task: whether it was woken, and where its thread sleeps.
 struct Task {
-    is_woken: AtomicBool,
-    notify: Notify,
+    is_woken: Mutex<bool>,
+    bell: Condvar,
 }
 
 impl Wake for Task {
     fn wake(self: Arc<Self>) {
-        // ORDER: Release: pairs with the Acquire in `sleep`.
-        self.is_woken.store(true, Ordering::Release);
-        self.notify.notify();
+        *self.is_woken.lock().unwrap() = true;
+        self.bell.notify_one();
     }
 }
 
 impl Task {
     fn new() -> Arc<Task> {
         Arc::new(Task {
-            is_woken: AtomicBool::new(false),
-            notify: Notify::new(),
+            is_woken: Mutex::new(false),
+            bell: Condvar::new(),
         })
     }
 
     fn sleep(&self) {
-        // ORDER: Acquire: pairs with the Release in `wake`.
-        while !self.is_woken.swap(false, Ordering::Acquire) {
-            self.notify.wait();
+        let mut is_woken = self.is_woken.lock().unwrap();
+        while !*is_woken {
+            is_woken = self.bell.wait(is_woken).unwrap();
         }
+        *is_woken = false;
     }
 }
 
