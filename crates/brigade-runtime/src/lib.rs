@@ -80,6 +80,7 @@ pub use shared::{Extension, Model};
 #[cfg(not(loom))]
 pub use spawn::{
     Join, ScopeCount, SpawnOptions, ThreadResult, park_for_token, sleep_until, spawn_here,
+    spawn_here_borrowing,
 };
 #[cfg(not(loom))]
 pub use thread::{Thread, ThreadId, current};

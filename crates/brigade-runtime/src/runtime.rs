@@ -446,8 +446,8 @@ impl RuntimeHandle {
     ///
     /// # Safety
     ///
-    /// `options.scope` must be set, and what `f` and `T` borrow must live until [`ScopeCount::wait`] has
-    /// returned.
+    /// What `f` and `T` borrow must live until [`ScopeCount::wait`] of `options.scope` has returned; if no scope is set,
+    /// until [`Join::join_to_the_end`] of the handle has.
     pub unsafe fn spawn_borrowing<F, T>(&self, options: SpawnOptions, f: F) -> io::Result<Join<T>>
     where
         F: FnOnce() -> T + Send,

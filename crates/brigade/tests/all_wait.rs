@@ -14,6 +14,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
+use brigade::pool::ThreadPool;
 use brigade::sync::channel::{bounded, unbounded};
 use brigade::sync::{Condvar, Mutex, Semaphore};
 use brigade::task::{self, Async};
@@ -93,7 +94,35 @@ const CASES: &[Case] = &[
         run: kernel_thread_waits_later,
         words: &["deadlock: all "],
     },
+    Case {
+        name: "a_pool_whose_threads_wait_for_a_job_in_its_own_queue_is_reported",
+        run: pool_waits_for_its_queue,
+        words: &["deadlock: all ", "by pool (job)", "by recv"],
+    },
+    Case {
+        name: "a_pool_with_a_job_that_blocks_in_the_kernel_keeps_it_silent",
+        run: pool_sleeps,
+        words: &[],
+    },
 ];
+
+fn pool_waits_for_its_queue() {
+    let pool = Arc::new(ThreadPool::new(1));
+    let theirs = Arc::clone(&pool);
+    let job = pool.submit(move || {
+        let (sender, receiver) = bounded::<u8>(0);
+        let queued = theirs.submit(move || sender.send(5));
+        // Not by joining `queued`, which would run it.
+        drop((receiver.recv(), queued));
+    });
+    let _ = brigade::run(move || job.join());
+}
+
+fn pool_sleeps() {
+    let pool = ThreadPool::new(2);
+    let job = pool.submit(|| std::thread::sleep(SILENCE));
+    brigade::run(move || job.join()).expect("no panic");
+}
 
 fn messages_of_each_other() {
     brigade::run(|| {
