@@ -39,7 +39,7 @@ pub use unix::IncomingUnix;
 /// [`Async::into_inner`].
 ///
 /// Several tasks may wait for one `Async`, for reading and for writing; all who wait for a direction are woken by an
-/// event of it. Its futures may be polled anywhere: by [`block_on`](crate::block_on) on any thread, by a task, or by
+/// event of it. Its futures may be polled anywhere: by [`block_on`](crate::block_on()) on any thread, by a task, or by
 /// another executor.
 ///
 /// # Blocking
