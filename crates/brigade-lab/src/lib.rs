@@ -19,6 +19,8 @@
 //! | [`report`] | what comes out, as data with a schema version |
 //! | [`machine`] | what the machine is and offers |
 //! | `channel` | channels of either kind of threads |
+//! | `forked` | processes that an arm forks |
+//! | `python` | the Python interpreters on this machine, as arms |
 //! | `shared` | one number that threads share, guarded in different ways |
 //! | `together` | threads that begin a loop together, and the CPU time they used |
 //! | `echo` | three servers that answer with what they get, and their client |
@@ -44,11 +46,13 @@ pub mod driver;
 mod echo;
 pub mod experiment;
 pub mod experiments;
+mod forked;
 mod green;
 pub mod machine;
 mod peer;
 mod probe;
 pub mod progress;
+mod python;
 pub mod report;
 pub mod sample;
 mod shared;

@@ -155,6 +155,18 @@ fn threads_are_served_in_the_order_in_which_they_came() {
 }
 
 #[test]
+fn each_thread_that_has_the_lock_after_another_one_is_a_switch() {
+    let lock = Arc::new(InterpreterLock::new());
+    // One after the other, so that what a thread leaves behind is used again by the next.
+    for switches in 0..10 {
+        let theirs = Arc::clone(&lock);
+        let twice = move || (0..2).for_each(|_| drop(theirs.enter()));
+        std::thread::spawn(twice).join().expect("no panic");
+        assert_eq!(lock.stats().switches, switches);
+    }
+}
+
+#[test]
 fn one_that_is_patient_asks_for_nothing_and_one_that_is_not_asks() {
     let _watch = Watch::new("requests");
     let runtime = runtime(2);

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{Inner, InterpreterLock};
+use crate::prim::{AtomicU64, Ordering};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -33,6 +34,23 @@ pub(super) struct Slot {
 thread_local! {
     /// The slots of the guards that this thread has, oldest first.
     static HELD: RefCell<Vec<Rc<Slot>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Which thread this is, among all that have ever held an interpreter lock. (The entry of a thread that has ended is used
+/// again.)
+pub(super) fn number_of_thread() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static NUMBER: Cell<u64> = const { Cell::new(0) };
+    }
+    let known = NUMBER.get();
+    if known != 0 {
+        return known;
+    }
+    // ORDER: Relaxed: a number that stands for itself.
+    let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+    NUMBER.set(number);
+    number
 }
 
 /// Calls `f` with the list of this thread; not if the thread is ending and has none any more.

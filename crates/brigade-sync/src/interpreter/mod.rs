@@ -36,7 +36,7 @@ pub use held::InterpreterGuard;
 
 use crate::OnceLock;
 use crate::order;
-use crate::prim::{AtomicU32, AtomicU64, AtomicUsize, Ordering, Waiting};
+use crate::prim::{AtomicU32, AtomicU64, Ordering, Waiting};
 use crate::raw::interpreter::{Clock, RawInterpreterLock};
 
 /// How long a thread keeps the lock while others wait, by default, in nanoseconds.
@@ -295,8 +295,8 @@ struct Inner {
     interval_ns: u64,
     /// When the lock was last handed over.
     handed_over_ns: AtomicU64,
-    /// The address of the entry of the thread that took the lock last.
-    last_holder: AtomicUsize,
+    /// The number of the thread that took the lock last, 0 for none.
+    last_holder: AtomicU64,
     switches: AtomicU64,
     forced_switches: AtomicU64,
     requests: AtomicU64,
@@ -316,7 +316,7 @@ impl Inner {
             tag,
             interval_ns: lock.interval_ns,
             handed_over_ns: AtomicU64::new(0),
-            last_holder: AtomicUsize::new(0),
+            last_holder: AtomicU64::new(0),
             switches: AtomicU64::new(0),
             forced_switches: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -396,9 +396,10 @@ impl Inner {
         me.lock_taken(&self.tag, Mode::Exclusive, site);
         // ORDER: Relaxed: written by the holder, who is this thread; the lock orders it.
         let last = self.last_holder.load(Ordering::Relaxed);
-        if last != me.address() {
+        let this = held::number_of_thread();
+        if last != this {
             // ORDER: Relaxed: as above.
-            self.last_holder.store(me.address(), Ordering::Relaxed);
+            self.last_holder.store(this, Ordering::Relaxed);
             if last != 0 {
                 bump(&self.switches);
             }
