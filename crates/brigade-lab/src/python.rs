@@ -22,7 +22,7 @@ const KEY: &str = "python:";
 /// The key of the arm that stands for interpreters where there is none.
 const NONE: &str = "python";
 /// How many interpreters are measured at the small scale.
-const QUICK: usize = 3;
+const QUICK: usize = 2;
 /// How long an interpreter may take to say what it is.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -44,28 +44,42 @@ static FOUND: LazyLock<Vec<Python>> = LazyLock::new(|| {
         .into_iter()
         .map(|path| thread::spawn(move || who(&path)))
         .collect();
-    let distinct: BTreeMap<(Vec<u32>, String), PathBuf> = answers
+    // By the numbers of the version, so that they are in order; by the file, so that each counts once.
+    let distinct: BTreeMap<(Vec<u32>, PathBuf), String> = answers
         .into_iter()
         .filter_map(|answer| answer.join().ok().flatten())
-        .map(|(path, version)| {
-            (
-                (numbers(&version), format!("{version} {}", path.display())),
-                path,
-            )
-        })
+        .map(|(path, version)| ((numbers(&version), path), version))
         .collect();
-    let leak = |text: String| &*Box::leak(text.into_boxed_str());
-    let python = |((_, name), path): ((Vec<u32>, String), PathBuf)| {
-        let version = name.split(' ').next().unwrap_or_default();
-        Python {
-            key: leak(format!("{KEY}{}", path.display())),
-            label: leak(format!("Python {version}, threads")),
-            derived_key: leak(derived_key(&format!("{KEY}{}", path.display()))),
-            derived_label: leak(format!("Python {version}, processes")),
-        }
+    let mut seen: Vec<String> = Vec::new();
+    let python = |((_, path), version): ((Vec<u32>, PathBuf), String)| {
+        seen.push(version.clone());
+        let same = seen.iter().filter(|other| **other == version).count();
+        Python::new(&path, &numbered(&version, same))
     };
     distinct.into_iter().map(python).collect()
 });
+
+impl Python {
+    fn new(path: &Path, name: &str) -> Python {
+        let leak = |text: String| &*Box::leak(text.into_boxed_str());
+        let key = leak(format!("{KEY}{}", path.display()));
+        Python {
+            key,
+            label: leak(format!("Python {name}, threads")),
+            derived_key: leak(derived_key(key)),
+            derived_label: leak(format!("Python {name}, processes")),
+        }
+    }
+}
+
+/// The name of the `count`th interpreter of that version.
+fn numbered(version: &str, count: usize) -> String {
+    if count > 1 {
+        format!("{version} #{count}")
+    } else {
+        version.to_owned()
+    }
+}
 
 /// `3.10` after `3.9`.
 fn numbers(version: &str) -> Vec<u32> {
@@ -101,8 +115,18 @@ fn candidates() -> Vec<PathBuf> {
 }
 
 /// The real file of an interpreter and its version; none if it is no interpreter after all.
+///
+/// A name of pyenv's runs the version that the user has chosen; one that has another version in it is asked again for
+/// that.
 fn who(path: &Path) -> Option<(PathBuf, String)> {
-    let text = output_within(Command::new(path).args(["-I", "-S", "-c", WHO]), PATIENCE)?;
+    let ask = || {
+        let mut command = Command::new(path);
+        command.args(["-I", "-S", "-c", WHO]);
+        command
+    };
+    let name = path.file_name()?.to_str()?.strip_prefix("python")?;
+    let text = output_within(&mut ask(), PATIENCE)
+        .or_else(|| output_within(ask().env("PYENV_VERSION", name), PATIENCE))?;
     let mut lines = text.lines();
     let file = PathBuf::from(lines.next()?);
     let version = lines.next()?.to_owned();
@@ -136,7 +160,7 @@ fn output_within(command: &mut Command, limit: Duration) -> Option<String> {
 }
 
 /// An arm for each interpreter, which `measure` gets by its key, and, if `derives`, one more derived from it; at the
-/// small scale the oldest, the newest and one in between. Without any interpreter, one arm that is skipped.
+/// small scale for the oldest and the newest. Without any interpreter, one arm that is skipped.
 pub(crate) fn arms(scale: Scale, derives: bool) -> Vec<Arm> {
     let found = &*FOUND;
     let count = found.len().min(scale.pick(QUICK, usize::MAX));
@@ -166,15 +190,14 @@ pub(crate) fn is_arm(arm: &str) -> bool {
 
 /// The arms of interpreters that have samples, with a name for people.
 pub(crate) fn measured(samples: &Samples) -> Vec<(String, String)> {
+    let mut seen = Vec::new();
     let named = |key: &str| {
-        let path = key.strip_prefix(KEY)?;
+        key.strip_prefix(KEY)?;
         let version = samples.median(key, VERSION);
-        let name = if version.is_finite() {
-            format!("Python {}.{}", (version / 1000.0).trunc(), version % 1000.0)
-        } else {
-            path.to_owned()
-        };
-        Some((key.to_owned(), name))
+        let name = format!("{}.{}", (version / 1000.0).trunc(), version % 1000.0);
+        seen.push(name.clone());
+        let same = seen.iter().filter(|other| **other == name).count();
+        Some((key.to_owned(), format!("Python {}", numbered(&name, same))))
     };
     samples.arms().filter_map(named).collect()
 }

@@ -26,8 +26,8 @@ static INFO: Info = Info {
     said_in: "every text on Python's threads (\"2.14 s in turn, 1.08 s by threads\"; \"threads are \
               for waiting, processes for computing\")",
     method: "Eight threads enter, wait for 10 ms outside of the lock, and come back; on kernel \
-             threads, on green threads, and with each Python found (three at most at the small \
-             scale). Compared with the sum of the waits.",
+             threads, on green threads, and with each Python found (the oldest and the newest at \
+             the small scale). Compared with the sum of the waits.",
     control: "The waits in turn; and the same threads that keep the lock while they wait.",
     premise: "Each wait took its time.",
     next: "io-bound (the same without any lock)",
@@ -40,7 +40,7 @@ const SWITCHES: &str = "switches";
 
 static METRICS: [Metric; 4] = [
     Metric::main(TOOK, "all done in", Unit::Nanoseconds),
-    Metric::aside(SUM, "sum of waits", Unit::Nanoseconds),
+    Metric::aside(SUM, "sum", Unit::Nanoseconds),
     Metric::aside(SHORTEST, "shortest", Unit::Nanoseconds),
     Metric::data(SWITCHES, "switches", Unit::Count),
 ];
