@@ -129,7 +129,8 @@ pub(crate) struct Spec {
 }
 
 use Rival::{
-    AsyncChannel, Brigade, BrigadeStd, Crossbeam, Flume, Go, Kernel, May, ParkingLot, Rayon, Tokio,
+    AsyncChannel, Brigade, BrigadeStd, BrigadeTask, Crossbeam, Flume, Go, Kernel, May, ParkingLot,
+    Rayon, Tokio,
 };
 
 /// How many messages the channel of `channel-4x4` holds; the Go program has the same number.
@@ -158,6 +159,7 @@ pub(crate) const LINES: &[Spec] = &[
         rivals: &[
             (Brigade, ALL),
             (Go, ALL),
+            (BrigadeTask, ALL),
             (Tokio, ALL),
             (May, 30_000),
             (Kernel, 20_000),
@@ -175,6 +177,7 @@ pub(crate) const LINES: &[Spec] = &[
         rivals: &[
             (Brigade, ALL),
             (Go, ALL),
+            (BrigadeTask, ALL),
             (Tokio, ALL),
             (May, 100_000),
             (Kernel, 10_000),
@@ -192,6 +195,7 @@ pub(crate) const LINES: &[Spec] = &[
         rivals: &[
             (Brigade, ALL),
             (Go, ALL),
+            (BrigadeTask, ALL),
             (Tokio, ALL),
             (May, ALL),
             (Kernel, 1_000_000),
@@ -209,6 +213,7 @@ pub(crate) const LINES: &[Spec] = &[
         rivals: &[
             (Brigade, ALL),
             (Go, ALL),
+            (BrigadeTask, ALL),
             (Tokio, ALL),
             (May, ALL),
             (Kernel, 1_000_000),
@@ -226,6 +231,7 @@ pub(crate) const LINES: &[Spec] = &[
         rivals: &[
             (Brigade, ALL),
             (Go, ALL),
+            (BrigadeTask, ALL),
             (Tokio, ALL),
             (May, 10_000),
             (Kernel, 10_000),
@@ -244,6 +250,7 @@ pub(crate) const LINES: &[Spec] = &[
             (Brigade, ALL),
             (BrigadeStd, ALL),
             (Go, ALL),
+            (BrigadeTask, ALL),
             (Tokio, ALL),
             (May, ALL),
             (Kernel, ALL),
@@ -263,6 +270,7 @@ pub(crate) const LINES: &[Spec] = &[
             (Brigade, ALL),
             (BrigadeStd, ALL),
             (Go, ALL),
+            (BrigadeTask, ALL),
             (Tokio, ALL),
             (May, ALL),
             (Kernel, ALL),
@@ -282,6 +290,7 @@ pub(crate) const LINES: &[Spec] = &[
             (Brigade, ALL),
             (BrigadeStd, ALL),
             (Go, ALL),
+            (BrigadeTask, ALL),
             (Tokio, ALL),
             (Flume, ALL),
             (AsyncChannel, ALL),
@@ -303,6 +312,7 @@ pub(crate) const LINES: &[Spec] = &[
             (Brigade, ALL),
             (BrigadeStd, ALL),
             (Go, ALL),
+            (BrigadeTask, ALL),
             (Tokio, ALL),
             (Flume, ALL),
             (AsyncChannel, ALL),
@@ -327,6 +337,7 @@ pub(crate) const LINES: &[Spec] = &[
             (Brigade, ALL),
             (BrigadeStd, ALL),
             (Go, ALL),
+            (BrigadeTask, ALL),
             (Tokio, ALL),
             (Flume, ALL),
             (AsyncChannel, ALL),
@@ -348,6 +359,7 @@ pub(crate) const LINES: &[Spec] = &[
             (Brigade, ALL),
             (Rayon, ALL),
             (Go, ALL),
+            (BrigadeTask, ALL),
             (Tokio, ALL),
             (May, 18),
             (Kernel, 14),
@@ -365,6 +377,7 @@ pub(crate) const LINES: &[Spec] = &[
         rivals: &[
             (Brigade, ALL),
             (Go, ALL),
+            (BrigadeTask, ALL),
             (Tokio, ALL),
             (May, 30_000),
             (Kernel, 10_000),
@@ -379,7 +392,7 @@ pub(crate) const LINES: &[Spec] = &[
         metrics: &["wall_s", "cpu_s"],
         full: 1_000_000,
         quick: 2_000,
-        rivals: &[(Brigade, ALL), (Go, ALL), (Tokio, ALL)],
+        rivals: &[(Brigade, ALL), (Go, ALL), (BrigadeTask, ALL), (Tokio, ALL)],
         targets: &[("wall_s", Target::AtMost(2.0))],
         timeout_s: 120,
     },
@@ -393,6 +406,7 @@ pub(crate) const LINES: &[Spec] = &[
         rivals: &[
             (Brigade, ALL),
             (Go, ALL),
+            (BrigadeTask, ALL),
             (Tokio, ALL),
             (May, ALL),
             (Kernel, ALL),
@@ -413,6 +427,7 @@ pub(crate) const LINES: &[Spec] = &[
         rivals: &[
             (Brigade, ALL),
             (Go, ALL),
+            (BrigadeTask, ALL),
             (Tokio, ALL),
             (May, ALL),
             (Kernel, ALL),

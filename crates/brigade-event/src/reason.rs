@@ -55,6 +55,10 @@ pub enum WaitReason {
     Recv = 31,
     /// A select over several channels.
     Select = 32,
+    /// `task::block_on`: a future that a waker is to go on with.
+    BlockOn = 50,
+    /// A thread that polls tasks and has none to poll.
+    Tasks = 51,
 }
 
 impl WaitReason {
@@ -85,6 +89,8 @@ impl WaitReason {
             30 => WaitReason::Send,
             31 => WaitReason::Recv,
             32 => WaitReason::Select,
+            50 => WaitReason::BlockOn,
+            51 => WaitReason::Tasks,
             _ => WaitReason::None,
         }
     }
@@ -117,6 +123,8 @@ impl fmt::Display for WaitReason {
             WaitReason::Send => "send",
             WaitReason::Recv => "recv",
             WaitReason::Select => "select",
+            WaitReason::BlockOn => "block_on",
+            WaitReason::Tasks => "tasks",
         })
     }
 }
@@ -152,6 +160,8 @@ mod tests {
             WaitReason::Send,
             WaitReason::Recv,
             WaitReason::Select,
+            WaitReason::BlockOn,
+            WaitReason::Tasks,
         ] {
             assert_eq!(WaitReason::from_u8(reason as u8), reason);
         }

@@ -419,6 +419,33 @@ pub(crate) fn yield_if_overdue() {
     }
 }
 
+/// Whether the current thread is to let others run: it has had its time, or has lost its processor. For loops that
+/// neither park nor call public functions; the request is taken, so the caller yields.
+#[must_use]
+pub fn is_turn_over() -> bool {
+    // SAFETY: a non-null carrier is the one this code runs on.
+    let Some(carrier) = (unsafe { sched::here().as_ref() }) else {
+        return false;
+    };
+    if carrier.current.get().is_null() || carrier.guest.get() {
+        return false;
+    }
+    // SAFETY: a non-null processor lives as long as the runtime.
+    let is_over = unsafe { sched::enter(carrier).as_ref() }.is_none_or(|p| p.take_overdue());
+    carrier.handoff.exit();
+    is_over
+}
+
+/// The number of the processor that the current thread runs on; 0 elsewhere. It may be another one by now.
+#[inline]
+#[must_use]
+pub fn processor_hint() -> usize {
+    // SAFETY: a non-null carrier is the one this code runs on, and a non-null processor lives as long as its runtime.
+    let processor = unsafe { sched::here().as_ref() }
+        .and_then(|carrier| unsafe { carrier.processor.get().as_ref() });
+    processor.map_or(0, |p| p.index)
+}
+
 /// Lets other threads run.
 pub fn yield_now() {
     // SAFETY: a non-null carrier is the one this code runs on.

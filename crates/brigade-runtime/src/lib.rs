@@ -68,10 +68,11 @@ mod wake;
 pub use brigade_event::{Metrics, WaitReason};
 #[cfg(not(loom))]
 pub use runtime::{
-    DEFAULT_MAX_CARRIERS, MAX_WORKERS, RuntimeConfig, RuntimeHandle, current_or_default,
+    DEFAULT_MAX_CARRIERS, MAX_WORKERS, RuntimeConfig, RuntimeHandle, WeakRuntime,
+    current_or_default,
 };
 #[cfg(not(loom))]
-pub use shared::Model;
+pub use shared::{Extension, Model};
 #[cfg(not(loom))]
 pub use spawn::{
     Join, ScopeCount, SpawnOptions, ThreadResult, park_for_token, sleep_until, spawn_here,
@@ -88,12 +89,13 @@ pub mod clock {
 /// How everything above the runtime blocks.
 #[cfg(not(loom))]
 pub mod park {
-    pub use crate::current::{blocking, label, me, yield_now};
+    pub use crate::current::{blocking, is_turn_over, label, me, processor_hint, yield_now};
     pub use crate::green::{
         Current, Green, Runnable, Runnables, Sleeper, checkpoint_rarely, with_current,
     };
     pub use crate::prim::{NEVER, deadline_after, deadline_at, now_ns};
     pub use crate::roster::{Entry, HeldLock, Wait, WaitRecord};
+    pub use crate::snapshot::note_foreign_wakers;
     pub use brigade_context::on_fork_once;
     pub use brigade_context::prim::{RawGuard, RawLock};
 

@@ -9,7 +9,7 @@
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use brigade_context::{
@@ -24,7 +24,7 @@ use crate::io as descriptors;
 use crate::prim::{AtomicBool, AtomicPtr, Ordering, deadline_after, kernel_thread, register_fence};
 use crate::reactor;
 use crate::sched;
-use crate::shared::{Config, Model, Shared};
+use crate::shared::{Config, Extension, Model, Shared};
 use crate::spawn::{self, Join, ScopeCount, SpawnOptions};
 
 /// Kernel threads a runtime starts at most, by default.
@@ -279,6 +279,20 @@ fn default_runtime() -> io::Result<RuntimeHandle> {
     }
 }
 
+/// A reference to a runtime that does not keep it.
+#[derive(Clone)]
+pub struct WeakRuntime(Weak<Shared>);
+
+impl WeakRuntime {
+    /// The runtime, unless it is gone.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<RuntimeHandle> {
+        Some(RuntimeHandle {
+            shared: self.0.upgrade()?,
+        })
+    }
+}
+
 /// A counted reference to a runtime.
 #[derive(Clone)]
 pub struct RuntimeHandle {
@@ -322,6 +336,29 @@ impl RuntimeHandle {
                 shared: Arc::from_raw(shared),
             }
         }
+    }
+
+    /// Whether the runtime is that of the parent of this process, which was forked: nothing runs in it here.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.shared.generation != fork_generation()
+    }
+
+    /// Whether both are the same runtime.
+    #[must_use]
+    pub fn is_same(&self, other: &RuntimeHandle) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// What a layer above keeps for this runtime; `make` makes it, once. It lives as long as the runtime.
+    pub fn extension(&self, make: impl FnOnce() -> Arc<dyn Extension>) -> &Arc<dyn Extension> {
+        self.shared.extension_or(make)
+    }
+
+    /// A reference that does not keep the runtime.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakRuntime {
+        WeakRuntime(Arc::downgrade(&self.shared))
     }
 
     /// The model that is active.

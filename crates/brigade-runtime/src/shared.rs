@@ -11,6 +11,7 @@
 //!
 //! `idle` < `spares` < `registry`; `global`, mail and timer locks are leaves. No lock is held over a switch.
 
+use std::any::Any;
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -50,6 +51,12 @@ pub(crate) struct CarrierPtr(pub(crate) *mut Carrier);
 // SAFETY: carriers are shared records; the pointer is valid while the carrier is registered.
 unsafe impl Send for CarrierPtr {}
 
+/// What a layer above keeps for a runtime: the executor of its tasks.
+pub trait Extension: Any + Send + Sync {
+    /// The runtime is closing: what waits only for new work is to end. Runs on any thread, several times.
+    fn closing(&self);
+}
+
 /// The shared part of a runtime; see the module.
 pub(crate) struct Shared {
     pub(crate) model: Model,
@@ -65,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) carrier_main: CarrierMain,
     pub(crate) migrate: bool,
     pub(crate) generation: u32,
+    /// Null, or a boxed reference that lives as long as this.
+    extension: AtomicPtr<Arc<dyn Extension>>,
     /// The runtime itself, as the `Arc` knows it.
     home: AtomicPtr<Shared>,
     global: Lock<List<Task>>,
@@ -110,6 +119,7 @@ impl Shared {
             carrier_main: config.carrier_main,
             migrate: config.migrate,
             generation: fork_generation(),
+            extension: AtomicPtr::new(std::ptr::null_mut()),
             home: AtomicPtr::new(std::ptr::null_mut()),
             global: Lock::new(List::new()),
             global_len: AtomicUsize::new(0),
@@ -213,7 +223,50 @@ impl Shared {
             .state
             .compare_exchange(OPEN, CLOSING, Ordering::SeqCst, Ordering::SeqCst);
         crate::prim::fence_heavy();
+        if let Some(extension) = self.extension() {
+            extension.closing();
+        }
         self.stop_if_done();
+    }
+
+    /// What a layer above keeps here.
+    pub(crate) fn extension(&self) -> Option<&Arc<dyn Extension>> {
+        // ORDER: SeqCst: pairs with `extension_or`; in one order with the state, so that either who adds an extension
+        // finds the runtime closing, or who closes the runtime finds the extension.
+        // SAFETY: null, or boxed by `extension_or` and freed with this.
+        unsafe { self.extension.load(Ordering::SeqCst).as_ref() }
+    }
+
+    /// What a layer above keeps here; `make` makes it.
+    pub(crate) fn extension_or(
+        &self,
+        make: impl FnOnce() -> Arc<dyn Extension>,
+    ) -> &Arc<dyn Extension> {
+        if let Some(known) = self.extension() {
+            return known;
+        }
+        let made = Box::into_raw(Box::new(make()));
+        // ORDER: SeqCst: as in `extension`.
+        let before = self.extension.compare_exchange(
+            std::ptr::null_mut(),
+            made,
+            Ordering::SeqCst,
+            Ordering::SeqCst, // ORDER: as above.
+        );
+        let place = match before {
+            Ok(_) => made,
+            Err(winner) => {
+                // SAFETY: boxed above and known to nobody.
+                drop(unsafe { Box::from_raw(made) });
+                winner
+            }
+        };
+        // SAFETY: boxed, and freed with this.
+        let extension = unsafe { &*place };
+        if self.is_closing() {
+            extension.closing();
+        }
+        extension
     }
 
     /// Live threads, by the order of reading argued in the module's head.
@@ -369,6 +422,11 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        let extension = *self.extension.get_mut();
+        if !extension.is_null() {
+            // SAFETY: boxed by `extension_or`; nobody else is left.
+            drop(unsafe { Box::from_raw(extension) });
+        }
         for carrier in self.free_carriers.lock().drain(..) {
             // SAFETY: records come from `Box::into_raw` in `launch.rs`; all carriers have ended, because each
             // holds a reference to the runtime.

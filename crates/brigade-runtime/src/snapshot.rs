@@ -12,6 +12,7 @@ use brigade_event::{
 };
 
 use crate::edges::label;
+use crate::prim::{AtomicUsize, Ordering};
 use crate::roster::{self, WaitRecord};
 use crate::task::{Task, TaskRef};
 
@@ -125,13 +126,19 @@ pub fn picture() -> Option<Picture> {
         sum: 0,
         futexes: Vec::new(),
     };
-    let mut all_wait = true;
+    // ORDER: Acquire: pairs with the Release in `note_foreign_wakers`.
+    let mut all_wait = FOREIGN_WAKERS.load(Ordering::Acquire) == 0;
     let batch = RefCell::new(Vec::with_capacity(roster::READ_BATCH));
     roster::for_each_task(
         |task| {
             // SAFETY: the entry points to the record, which is therefore alive during the call.
             let task = unsafe { &*task.cast::<Task>() };
             if !task.is_green() {
+                // A waker may be anybody's; that of a green thread is seen below.
+                all_wait &= task
+                    .entry()
+                    .wait_record()
+                    .is_none_or(|record| record.wait.reason != WaitReason::BlockOn);
                 return;
             }
             picture.threads += 1;
@@ -163,5 +170,21 @@ fn is_internal(reason: WaitReason) -> bool {
             | WaitReason::Write
             | WaitReason::Poll
             | WaitReason::Child
+            | WaitReason::BlockOn
     )
+}
+
+/// Things that wait and are no threads, and may wake some.
+static FOREIGN_WAKERS: AtomicUsize = AtomicUsize::new(0);
+
+/// There are (`true`), or are no longer, tasks or the like that may wake threads and that no snapshot shows. While there
+/// are, nobody can tell whether all threads wait in vain.
+pub fn note_foreign_wakers(exist: bool) {
+    if exist {
+        // ORDER: Release: pairs with the Acquire in `picture`.
+        FOREIGN_WAKERS.fetch_add(1, Ordering::Release);
+    } else {
+        // ORDER: Release: as above.
+        FOREIGN_WAKERS.fetch_sub(1, Ordering::Release);
+    }
 }

@@ -1,1 +1,41 @@
-//! Futures on Brigade's processors: tasks, timers, asynchronous input and output.
+//! Futures on Brigade's processors.
+//!
+//! This crate is a part of `brigade`, which is the only stable interface: there it is `brigade::task`.
+//!
+//! A program may mix blocking green threads and tasks freely: [`spawn`] starts a task, [`block_on`] waits for a future on
+//! any thread, and a task may block like a thread. There is one scheduler below both.
+
+// The model checker sees only the protocols; the rest is unused there.
+#![cfg_attr(loom, allow(dead_code, unreachable_pub))]
+
+mod prim;
+
+mod gate;
+mod parker;
+
+#[cfg(not(loom))]
+mod block_on;
+#[cfg(not(loom))]
+mod executor;
+#[cfg(not(loom))]
+mod join;
+#[cfg(not(loom))]
+mod local;
+#[cfg(not(loom))]
+mod queue;
+#[cfg(not(loom))]
+mod yield_now;
+
+#[cfg(not(loom))]
+pub use block_on::block_on;
+#[cfg(not(loom))]
+pub use executor::{live, spawn, spawn_on, try_spawn};
+#[cfg(not(loom))]
+pub use join::{JoinError, JoinHandle};
+#[cfg(not(loom))]
+pub use local::spawn_local;
+#[cfg(not(loom))]
+pub use yield_now::{YieldNow, yield_now};
+
+#[cfg(all(loom, test))]
+mod models;

@@ -36,6 +36,7 @@ pub mod doctor;
 pub mod hooks;
 pub mod runtime;
 pub mod sync;
+pub mod task;
 pub mod thread;
 
 #[cfg(doctest)]

@@ -250,6 +250,19 @@ impl Handle {
         }
     }
 
+    /// Starts a task on this runtime; see [`task::spawn`](crate::task::spawn).
+    ///
+    /// # Errors
+    ///
+    /// The runtime is shutting down, or has no thread for polling and cannot start one. The future is dropped.
+    pub fn spawn_task<F>(&self, future: F) -> io::Result<crate::task::JoinHandle<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        brigade_task::spawn_on(&self.inner, future)
+    }
+
     /// The number of processors; 0 with one kernel thread per thread is never returned.
     #[must_use]
     pub fn workers(&self) -> usize {

@@ -33,9 +33,9 @@ mod locks;
 mod may;
 #[cfg(feature = "rivals")]
 mod rayon;
-mod threads;
 #[cfg(feature = "rivals")]
-mod tokio;
+mod tasks;
+mod threads;
 
 /// A system that runs the workloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub(crate) enum Rival {
     Brigade,
     /// The same threads with std's locks and channels: unchanged code.
     BrigadeStd,
+    /// Tasks of this project; with tokio's channels.
+    BrigadeTask,
     /// tokio tasks on the multi-thread runtime.
     Tokio,
     /// tokio tasks with flume's channels.
@@ -71,6 +73,7 @@ impl Rival {
         match self {
             Rival::Brigade => "brigade",
             Rival::BrigadeStd => "brigade-std",
+            Rival::BrigadeTask => "brigade-task",
             Rival::Tokio => "tokio",
             Rival::Flume => "flume",
             Rival::AsyncChannel => "async-channel",
@@ -85,13 +88,16 @@ impl Rival {
 
     /// Whether its threads are this project's.
     pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Rival::Brigade | Rival::BrigadeStd)
+        matches!(
+            self,
+            Rival::Brigade | Rival::BrigadeStd | Rival::BrigadeTask
+        )
     }
 
     /// The package that a Rust rival is, where it is not part of std.
     pub(crate) fn package(self) -> Option<&'static str> {
         match self {
-            Rival::BrigadeStd | Rival::Kernel | Rival::Go => None,
+            Rival::BrigadeStd | Rival::BrigadeTask | Rival::Kernel | Rival::Go => None,
             Rival::Crossbeam => Some("crossbeam-channel"),
             Rival::ParkingLot => Some("parking_lot"),
             own => Some(own.name()),
@@ -128,11 +134,17 @@ pub(crate) fn run(rival: Rival, work: &Work) -> Result<Sample, String> {
         #[cfg(feature = "rivals")]
         Rival::ParkingLot => on_kernel_threads::<parking_lot::Mutex<u64>, Std>(work),
         #[cfg(feature = "rivals")]
-        Rival::Tokio => tokio::run::<tokio::channels::Mpsc>(work),
+        Rival::BrigadeTask => {
+            tasks::run::<tasks::brigade::BrigadeTasks, tasks::channels::Mpsc>(work)
+        }
         #[cfg(feature = "rivals")]
-        Rival::Flume => tokio::run::<tokio::channels::Flume>(work),
+        Rival::Tokio => tasks::run::<tasks::tokio::Tokio, tasks::channels::Mpsc>(work),
         #[cfg(feature = "rivals")]
-        Rival::AsyncChannel => tokio::run::<tokio::channels::AsyncChannel>(work),
+        Rival::Flume => tasks::run::<tasks::tokio::Tokio, tasks::channels::Flume>(work),
+        #[cfg(feature = "rivals")]
+        Rival::AsyncChannel => {
+            tasks::run::<tasks::tokio::Tokio, tasks::channels::AsyncChannel>(work)
+        }
         #[cfg(feature = "rivals")]
         Rival::May => threads::run::<may::May, ::may::sync::Mutex<u64>, may::MayChannels>(work),
         #[cfg(feature = "rivals")]

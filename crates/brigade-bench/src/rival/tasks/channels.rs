@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, mpsc};
 
+use super::Executor;
 use crate::line;
 
 /// The sending end of a channel of numbers.
@@ -37,15 +38,15 @@ pub(crate) trait Channels: 'static {
 }
 
 /// Two tasks send a number there and back, `n` times; returns how often.
-pub(super) async fn ping_pong<C: Channels>(n: u64) -> u64 {
+pub(super) async fn ping_pong<E: Executor, C: Channels>(n: u64) -> u64 {
     let (ping, mut pinged) = C::rendezvous();
     let (pong, mut ponged) = C::rendezvous();
-    let echo = tokio::spawn(async move {
+    let echo = E::spawn(async move {
         while let Some(value) = pinged.take().await {
             pong.put(value + 1).await;
         }
     });
-    let caller = tokio::spawn(async move {
+    let caller = E::spawn(async move {
         let mut value = 0;
         for _ in 0..n {
             ping.put(value).await;
@@ -53,17 +54,17 @@ pub(super) async fn ping_pong<C: Channels>(n: u64) -> u64 {
         }
         value
     });
-    let count = caller.await.expect("a workload panicked");
-    echo.await.expect("a workload panicked");
+    let count = caller.await;
+    echo.await;
     count
 }
 
 /// Four producers send `n` numbers together to four consumers; returns the sum that arrived.
-pub(super) async fn four_by_four<C: Channels>(n: u64) -> u64 {
+pub(super) async fn four_by_four<E: Executor, C: Channels>(n: u64) -> u64 {
     let (sender, receiver) = C::bounded(line::CHANNEL_CAPACITY);
     let produce = |first: u64| {
         let sender = sender.clone();
-        tokio::spawn(async move {
+        E::spawn(async move {
             for value in (first..n).step_by(4) {
                 sender.put(value).await;
             }
@@ -71,7 +72,7 @@ pub(super) async fn four_by_four<C: Channels>(n: u64) -> u64 {
     };
     let consume = |_| {
         let mut receiver = receiver.clone();
-        tokio::spawn(async move {
+        E::spawn(async move {
             let mut sum = 0;
             while let Some(value) = receiver.take().await {
                 sum += value;
@@ -83,28 +84,28 @@ pub(super) async fn four_by_four<C: Channels>(n: u64) -> u64 {
     let consumers: Vec<_> = (0..4).map(consume).collect();
     drop((sender, receiver));
     for producer in producers {
-        producer.await.expect("a workload panicked");
+        producer.await;
     }
     let mut sum = 0;
     for consumer in consumers {
-        sum += consumer.await.expect("a workload panicked");
+        sum += consumer.await;
     }
     sum
 }
 
 /// A token makes `n` hops around a ring of tasks; returns how many it made.
-pub(super) async fn ring<C: Channels>(tasks: u64, n: u64) -> u64 {
+pub(super) async fn ring<E: Executor, C: Channels>(tasks: u64, n: u64) -> u64 {
     let (start, mut receiver) = C::rendezvous();
     let mut handles = Vec::new();
     for _ in 1..tasks {
         let (sender, next) = C::rendezvous();
         let own = std::mem::replace(&mut receiver, next);
-        handles.push(tokio::spawn(pass_on::<C>(own, sender, None)));
+        handles.push(E::spawn(pass_on::<C>(own, sender, None)));
     }
-    handles.push(tokio::spawn(pass_on::<C>(receiver, start, Some(n))));
+    handles.push(E::spawn(pass_on::<C>(receiver, start, Some(n))));
     let mut hops = 0;
     for handle in handles {
-        hops += handle.await.expect("a workload panicked");
+        hops += handle.await;
     }
     hops
 }

@@ -1,0 +1,4 @@
+//! Models of the protocols of this crate, with planted faults.
+
+mod gate;
+mod parker;

@@ -1,0 +1,79 @@
+//! The primitives under the model checker.
+
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+use std::panic::Location;
+use std::sync::Arc;
+
+use brigade_event::WaitReason;
+use loom::sync::{Mutex, Notify};
+
+/// A full fence right after an atomic read-modify-write of this thread.
+pub(crate) fn fence_after_rmw() {
+    // ORDER: SeqCst: the partner is the other side's call.
+    loom::sync::atomic::fence(Ordering::SeqCst);
+}
+
+/// Where threads sleep. It does what the runtime's table of waiters promises, with nothing of how: the runtime has models
+/// of its own.
+pub(crate) struct Bed(Mutex<Vec<Arc<Sleeper>>>);
+
+struct Sleeper {
+    is_woken: AtomicBool,
+    notify: Notify,
+}
+
+impl Sleeper {
+    fn wake(&self) {
+        // ORDER: Release: pairs with the Acquire in `sleep`.
+        self.is_woken.store(true, Ordering::Release);
+        self.notify.notify();
+    }
+}
+
+impl Bed {
+    pub(crate) fn new(_reason: WaitReason) -> Bed {
+        Bed(Mutex::new(Vec::new()))
+    }
+
+    pub(crate) fn sleep(
+        &self,
+        _site: &'static Location<'static>,
+        is_due: impl FnOnce() -> bool,
+    ) -> bool {
+        let sleeper = Arc::new(Sleeper {
+            is_woken: AtomicBool::new(false),
+            notify: Notify::new(),
+        });
+        {
+            let mut sleepers = self.0.lock().unwrap();
+            if !is_due() {
+                return false;
+            }
+            sleepers.push(Arc::clone(&sleeper));
+        }
+        // The checker's wait may end without a reason.
+        // ORDER: Acquire: pairs with the Release in `wake`.
+        while !sleeper.is_woken.load(Ordering::Acquire) {
+            sleeper.notify.wait();
+        }
+        true
+    }
+
+    pub(crate) fn wake_one(&self) -> bool {
+        let mut sleepers = self.0.lock().unwrap();
+        if sleepers.is_empty() {
+            return false;
+        }
+        sleepers.remove(0).wake();
+        true
+    }
+
+    pub(crate) fn wake_all(&self) {
+        self.0
+            .lock()
+            .unwrap()
+            .drain(..)
+            .for_each(|sleeper| sleeper.wake());
+    }
+}
