@@ -12,7 +12,9 @@ use brigade::diag::{DeadlockReport, DeadlockResponse, WaitReason, on_deadlock};
 use brigade::runtime::{Builder, Runtime};
 use brigade::sync::{InterpreterLock, Mutex};
 use brigade_runtime::park::me;
-use common::mixed::{everywhere, mixed, waiting, where_computing_freezes_nobody};
+use common::mixed::{
+    everywhere, mixed, numbered, until_in_futex, waiting, where_computing_freezes_nobody,
+};
 use common::{Count, Watch, hop, migrating};
 
 const SHORT: Duration = Duration::from_millis(1);
@@ -127,30 +129,43 @@ fn all_threads_that_compute_advance_by_turns() {
 
 #[test]
 fn threads_are_served_in_the_order_in_which_they_came() {
+    let _watch = Watch::new("an order");
+    let engine = Engine::new(AGES);
+    let order = Arc::new(StdMutex::new(Vec::new()));
+    let inside = engine.lock.enter();
+    let mut waiters = Vec::new();
+    for index in 0..6 {
+        let (theirs, order) = (Arc::clone(&engine), Arc::clone(&order));
+        let (tid, handle) = numbered(move || {
+            let inside = theirs.lock.enter();
+            order.lock().unwrap().push(index);
+            inside.tick();
+        });
+        // Who sleeps has its place.
+        until_in_futex(tid);
+        waiters.push(handle);
+    }
+    // The one that leaves and comes again is behind them.
+    inside.released(|| ());
+    order.lock().unwrap().push(6);
+    drop(inside);
+    for waiter in waiters {
+        waiter.join().expect("no panic");
+    }
+    assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn a_wait_says_what_it_is_and_has_no_deadline() {
     where_computing_freezes_nobody(|runtime| {
-        let engine = Engine::new(AGES);
-        let order = Arc::new(StdMutex::new(Vec::new()));
-        let inside = engine.lock.enter();
-        let mut waiters = Vec::new();
-        for index in 0..6 {
-            let (theirs, order) = (Arc::clone(&engine), Arc::clone(&order));
-            let (record, handle) = waiting(runtime, move || {
-                let inside = theirs.lock.enter();
-                order.lock().unwrap().push(index);
-                inside.tick();
-            });
-            assert_eq!(record.wait.reason, WaitReason::InterpreterLock);
-            assert!(!record.timed, "it waits for as long as it takes");
-            waiters.push(handle);
-        }
-        // The one that leaves and comes again is behind them.
-        inside.released(|| ());
-        order.lock().unwrap().push(6);
+        let lock = Arc::new(InterpreterLock::new().with_switch_interval(SHORT));
+        let inside = lock.enter();
+        let theirs = Arc::clone(&lock);
+        let (record, handle) = waiting(runtime, move || drop(theirs.enter()));
+        assert_eq!(record.wait.reason, WaitReason::InterpreterLock);
+        assert!(!record.timed, "it waits for as long as it takes");
         drop(inside);
-        for waiter in waiters {
-            waiter.join().expect("no panic");
-        }
-        assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4, 5, 6]);
+        handle.join().expect("no panic");
     });
 }
 
@@ -375,41 +390,96 @@ fn a_dump_shows_who_is_inside_and_who_waits() {
 
 static REPORTS: StdMutex<Vec<DeadlockReport>> = StdMutex::new(Vec::new());
 
-#[test]
-fn a_circle_with_a_mutex_is_reported_and_its_last_thread_panics() {
-    let _watch = Watch::new("a circle");
+/// Collects reports from now on; the thread that closes a circle panics.
+fn collect() {
     brigade::diag::lock_order(false);
     on_deadlock(|report| {
         let mut reports = REPORTS.lock().unwrap_or_else(PoisonError::into_inner);
         reports.push(report.clone());
         DeadlockResponse::PanicClosing
     });
+}
+
+/// How many reports are about a lock of this name.
+fn about(name: &str) -> usize {
+    let reports = REPORTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let names = |report: &&DeadlockReport| report.to_string().contains(name);
+    reports.iter().filter(names).count()
+}
+
+#[test]
+fn a_circle_with_a_mutex_is_reported_once_and_its_last_thread_panics() {
+    let _watch = Watch::new("a circle");
+    collect();
     let runtime = runtime(2);
     // The alarm rings again and again meanwhile: that must not be reported, nor hide anything.
-    let engine = Engine::new(Duration::from_micros(50));
+    let interval = Duration::from_micros(50);
+    let lock = InterpreterLock::new().with_switch_interval(interval);
+    let lock = Arc::new(lock.with_name("of the circle"));
     let mutex = Arc::new(Mutex::new(()));
     let (tell, told) = mpsc::channel();
-    let (theirs, wanted) = (Arc::clone(&engine), Arc::clone(&mutex));
+    let (theirs, wanted) = (Arc::clone(&lock), Arc::clone(&mutex));
     let inside = runtime.spawn(move || {
-        let _inside = theirs.lock.enter();
+        let _inside = theirs.enter();
         told.recv().expect("the other one tells");
-        while theirs.lock.stats().requests == 0 {
+        while theirs.stats().requests == 0 {
             std::thread::yield_now();
         }
         drop(wanted.lock());
     });
-    while engine.lock.try_enter().is_some() {
+    while lock.try_enter().is_some() {
         std::thread::yield_now();
     }
-    let theirs = Arc::clone(&engine);
+    let theirs = Arc::clone(&lock);
     let outside = runtime.spawn(move || {
         let _held = mutex.lock();
         tell.send(()).expect("the other one waits");
-        drop(theirs.lock.enter());
+        drop(theirs.enter());
     });
     let panicked = [inside.join().is_err(), outside.join().is_err()];
     assert_eq!(panicked, [true, false], "the one that closes the circle");
-    let reports = REPORTS.lock().unwrap_or_else(PoisonError::into_inner);
-    assert_eq!(reports.len(), 1);
-    assert!(reports[0].to_string().contains("InterpreterLock"));
+    assert_eq!(about("InterpreterLock \"of the circle\""), 1);
+}
+
+#[test]
+fn one_that_must_not_wait_leaves_somebody_who_keeps_time() {
+    let _watch = Watch::new("a refusal");
+    collect();
+    let runtime = runtime(2);
+    let lock = InterpreterLock::new().with_switch_interval(SHORT);
+    let lock = Arc::new(lock.with_name("of the refusal"));
+    let mutex = Arc::new(Mutex::new(()));
+    let served = Arc::new(Count::new());
+    let ready = Arc::new(Count::new());
+    let is_ready = Arc::clone(&ready);
+
+    let (theirs, wanted, counts) = (Arc::clone(&lock), Arc::clone(&mutex), Arc::clone(&served));
+    let (say, is_inside) = mpsc::channel();
+    let (tid, inside) = numbered(move || {
+        let inside = theirs.enter();
+        say.send(()).expect("the starter waits");
+        is_ready.kernel_wait_for(1);
+        drop(wanted.lock());
+        // Nobody but the one that waits on can ask for the lock now.
+        while counts.get() == 0 {
+            inside.tick();
+        }
+    });
+    is_inside.recv().expect("the holder tells");
+    let (theirs, counts) = (Arc::clone(&lock), Arc::clone(&served));
+    let (_, patient) = waiting(&runtime, move || {
+        let _inside = theirs.enter();
+        counts.up();
+    });
+    let theirs = Arc::clone(&lock);
+    let closing = runtime.spawn(move || {
+        let _held = mutex.lock();
+        ready.up();
+        until_in_futex(tid);
+        drop(theirs.enter());
+    });
+    assert!(closing.join().is_err(), "it closed the circle");
+    patient.join().expect("no panic");
+    inside.join().expect("no panic");
+    assert_eq!(about("of the refusal"), 1);
 }

@@ -119,12 +119,12 @@ fn workers() -> usize {
 
 /// How long the work takes in turn, about.
 fn target(scale: Scale) -> Duration {
-    scale.pick(Duration::from_millis(24), Duration::from_millis(400))
+    scale.pick(Duration::from_millis(20), Duration::from_millis(80))
 }
 
 /// The same for an interpreter, which takes longer to start a process.
 fn python_target(scale: Scale) -> Duration {
-    scale.pick(Duration::from_millis(80), Duration::from_millis(400))
+    scale.pick(Duration::from_millis(60), Duration::from_millis(100))
 }
 
 impl Experiment for Gil {
@@ -451,6 +451,22 @@ mod tests {
         assert!(
             matches!(verdict, Verdict::Inconclusive(reason) if reason.contains("thread to thread"))
         );
+    }
+
+    #[test]
+    fn every_python_that_is_found_says_what_its_threads_and_processes_gain() {
+        for arm in python::arms(Scale::Full, false) {
+            match python::run(arm.key, SCRIPT, &["2".into(), "0.002".into()]) {
+                Ok(sample) => {
+                    for key in [GAIN, TOOK, BY_PROCESSES] {
+                        assert!(sample.get(key) > 0.0, "{}: {key}", arm.key);
+                    }
+                    assert!(sample.get(python::VERSION) > 3000.0 && sample.get(WORKERS) == 2.0);
+                }
+                Err(ArmError::Skipped(reason)) => assert!(reason.contains("python3")),
+                Err(error) => panic!("{}: {error:?}", arm.key),
+            }
+        }
     }
 
     #[test]
