@@ -59,6 +59,18 @@ pub enum WaitReason {
     BlockOn = 50,
     /// A thread that polls tasks and has none to poll.
     Tasks = 51,
+    /// The result of a job of a pool.
+    PoolJob = 65,
+    /// A thread of a pool that has no job.
+    PoolIdle = 66,
+    /// Room in the queue of a pool.
+    PoolRoom = 67,
+    /// The end of the jobs of a pool that shuts down.
+    PoolShutdown = 68,
+    /// The end of a scope of a pool, which waits for its jobs.
+    PoolScope = 69,
+    /// The thread that calls the wakers of futures, until there is one to call.
+    Alarm = 55,
 }
 
 impl WaitReason {
@@ -91,6 +103,12 @@ impl WaitReason {
             32 => WaitReason::Select,
             50 => WaitReason::BlockOn,
             51 => WaitReason::Tasks,
+            65 => WaitReason::PoolJob,
+            66 => WaitReason::PoolIdle,
+            67 => WaitReason::PoolRoom,
+            68 => WaitReason::PoolShutdown,
+            69 => WaitReason::PoolScope,
+            55 => WaitReason::Alarm,
             _ => WaitReason::None,
         }
     }
@@ -125,6 +143,12 @@ impl fmt::Display for WaitReason {
             WaitReason::Select => "select",
             WaitReason::BlockOn => "block_on",
             WaitReason::Tasks => "tasks",
+            WaitReason::PoolJob => "pool (job)",
+            WaitReason::PoolIdle => "pool (idle)",
+            WaitReason::PoolRoom => "pool (room)",
+            WaitReason::PoolShutdown => "pool (shutdown)",
+            WaitReason::PoolScope => "pool (scope)",
+            WaitReason::Alarm => "alarm",
         })
     }
 }
@@ -162,6 +186,12 @@ mod tests {
             WaitReason::Select,
             WaitReason::BlockOn,
             WaitReason::Tasks,
+            WaitReason::PoolJob,
+            WaitReason::PoolIdle,
+            WaitReason::PoolRoom,
+            WaitReason::PoolShutdown,
+            WaitReason::PoolScope,
+            WaitReason::Alarm,
         ] {
             assert_eq!(WaitReason::from_u8(reason as u8), reason);
         }

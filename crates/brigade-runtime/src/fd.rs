@@ -26,6 +26,8 @@
 //!    was learnt of the old file cannot be stored for the new one: all stores compare.
 //! 3. Waiters live on the stacks of the threads that wait. A waiter leaves its list under the lock, by the hand of who
 //!    fires it or of its own thread; it is `FIRED_PARKED` only if its thread was parked and has not been queued yet.
+//!    The waiter of a future (`alarm.rs`) lives in memory that its owner keeps until it has taken it out itself or has
+//!    been told that it fired.
 //! 4. Facts about a file are kept only while no other descriptor shares it (`KNOWN`): made by a call that Brigade
 //!    interposes, closed on exec, never duplicated, sent away or forked.
 //!
@@ -39,6 +41,7 @@ use std::ptr::{self, NonNull};
 
 use libc::c_int;
 
+use crate::alarm::Alarm;
 use crate::prim::{AtomicPtr, AtomicU8, AtomicU64, Lock, Ordering};
 use crate::queue::List;
 use crate::readiness::{Glance, Readiness};
@@ -100,10 +103,19 @@ const FIRED: u8 = 1;
 /// Fired, and the thread was parked: it runs only after the firing is over.
 const FIRED_PARKED: u8 = 2;
 
-/// A thread that waits for one direction of one descriptor.
+/// What is done when a waiter fires.
+#[derive(Clone, Copy)]
+enum Target {
+    /// The thread is woken.
+    Thread(NonNull<Task>),
+    /// The alarm rings.
+    Alarm(NonNull<Alarm>),
+}
+
+/// A thread or a future that waits for one direction of one descriptor.
 pub(crate) struct Waiter {
     next: Cell<*const Waiter>,
-    task: NonNull<Task>,
+    target: Target,
     state: AtomicU8,
 }
 
@@ -335,6 +347,18 @@ impl Fd {
         self.facts().generation() == seen.generation
     }
 
+    /// A number that changes when the descriptor's number names another file.
+    #[must_use]
+    pub fn incarnation(self) -> u32 {
+        self.facts().generation()
+    }
+
+    /// Whether nothing has happened since `seen` was taken.
+    #[must_use]
+    pub fn is_still(self, interest: Interest, seen: Seen) -> bool {
+        self.is_same(seen) && self.entry.words[interest as usize].is_still(seen.word)
+    }
+
     /// The number is about to be closed, or names a new file of which `bits` are known. Returns the reactor that the
     /// old file was registered with, or 0.
     pub(crate) fn renew(self, bits: u32, ready: &mut List<Task>) -> u32 {
@@ -370,6 +394,33 @@ impl Fd {
     /// Whether the entry holds nothing but, perhaps, facts.
     pub(crate) fn is_registered(self) -> bool {
         self.entry.waiters.lock().reactor != 0
+    }
+
+    /// Registers the file with a reactor without waiting for it; `register` as for [`Fd::enlist`].
+    pub(crate) fn enroll(
+        self,
+        register: impl FnOnce(u32, u32) -> Result<(u32, bool), c_int>,
+    ) -> Result<(), c_int> {
+        let mut waiters = self.entry.waiters.lock();
+        let (reactor, _) = register(waiters.reactor, self.facts().generation())?;
+        waiters.reactor = reactor;
+        Ok(())
+    }
+
+    /// Whether a future waits.
+    fn has_alarms(self) -> bool {
+        let waiters = self.entry.waiters.lock();
+        waiters.first.iter().any(|&first| {
+            let mut at = first;
+            // SAFETY: the waiters of the list are alive while the lock is held (invariant 3).
+            while let Some(waiter) = unsafe { at.as_ref() } {
+                if matches!(waiter.target, Target::Alarm(_)) {
+                    return true;
+                }
+                at = waiter.next.get();
+            }
+            false
+        })
     }
 
     /// By a poller: an event for the file of `generation`.
@@ -476,9 +527,19 @@ fn fire(waiters: &mut Waiters, interest: Interest, ready: &mut List<Task>) {
     // SAFETY: the waiters of the list are alive while the lock is held (invariant 3).
     while let Some(waiter) = unsafe { at.as_ref() } {
         at = waiter.next.get();
-        let task = waiter.task;
         // ORDER: Release: pairs with the Acquire of `withdraw` and `is_fired`.
         waiter.state.store(FIRED, Ordering::Release);
+        let task = match waiter.target {
+            Target::Thread(task) => task,
+            Target::Alarm(alarm) => {
+                // SAFETY: the alarm was aimed before its waiter was enlisted, and lives as long as the waiter, which
+                // has just left the list by our hand.
+                if let Some(answerer) = unsafe { Alarm::ring(alarm) } {
+                    ready.push(answerer.as_ptr());
+                }
+                continue;
+            }
+        };
         // SAFETY: the thread does not end before it has passed through the lock that the caller holds.
         if unsafe { task.as_ref() }.park.notify() {
             // ORDER: Release: as above; the thread runs only after the caller has queued it.
@@ -491,9 +552,18 @@ fn fire(waiters: &mut Waiters, interest: Interest, ready: &mut List<Task>) {
 impl Waiter {
     /// A waiter of `task`, the running thread.
     pub(crate) fn new(task: NonNull<Task>) -> Waiter {
+        Waiter::of(Target::Thread(task))
+    }
+
+    /// A waiter that rings `alarm`, which must live as long as the waiter.
+    pub(crate) fn ringing(alarm: NonNull<Alarm>) -> Waiter {
+        Waiter::of(Target::Alarm(alarm))
+    }
+
+    fn of(target: Target) -> Waiter {
         Waiter {
             next: Cell::new(ptr::null()),
-            task,
+            target,
             state: AtomicU8::new(WAITING),
         }
     }
@@ -535,6 +605,13 @@ pub(crate) fn for_each(mut f: impl FnMut(Fd)) {
             }
         }
     }
+}
+
+/// Whether a future waits for any descriptor.
+pub(crate) fn has_alarms() -> bool {
+    let mut any = false;
+    for_each(|fd| any = any || fd.has_alarms());
+    any
 }
 
 /// In the parent of a fork: the child shares all files now.

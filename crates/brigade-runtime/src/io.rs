@@ -12,7 +12,7 @@ use libc::c_int;
 use crate::current::current_green;
 use crate::fd::{self, Enlisted, Fd, Interest, Seen, Waiter, fact};
 use crate::green::{Green, Runnable};
-use crate::prim::{AtomicBool, Ordering, now_ns};
+use crate::prim::{AtomicBool, NEVER, Ordering, now_ns};
 use crate::queue::List;
 use crate::reactor;
 use crate::roster;
@@ -151,6 +151,20 @@ fn now_before(deadline_ns: u64) -> bool {
 fn schedule(mut ready: List<Task>) {
     while let Some(task) = NonNull::new(ready.pop()) {
         Runnable::of(task).schedule();
+    }
+}
+
+/// Polls the reactor of a runtime that has no carriers.
+pub(crate) fn poll_for_ever(shared: &Shared) {
+    if !shared.reactor.try_claim() {
+        return;
+    }
+    loop {
+        let mut ready = List::new();
+        shared
+            .reactor
+            .poll(reactor::Until::Deadline(NEVER), &mut ready);
+        schedule(ready);
     }
 }
 

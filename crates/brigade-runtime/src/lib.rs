@@ -6,8 +6,8 @@
 //!
 //! The modules have an order, which a test enforces; each may use only those before it:
 //!
-//! `prim < queue < readiness < park_word < handoff < idle < roster < task < timer < fd < reactor < processor < carrier < shared < launch < wake < sched < monitor
-//! < current < green < lot < edges < owned < io < thread < spawn < snapshot < runtime`
+//! `prim < queue < readiness < park_word < handoff < idle < roster < task < timer < alarm < fd < reactor < processor < carrier < shared < launch < wake < sched < monitor
+//! < current < green < lot < edges < owned < io < thread < spawn < snapshot < runtime < watch`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
 #![cfg_attr(loom, allow(dead_code, unreachable_pub))]
@@ -21,6 +21,8 @@ mod park_word;
 mod queue;
 mod readiness;
 
+#[cfg(not(loom))]
+mod alarm;
 #[cfg(not(loom))]
 mod carrier;
 #[cfg(not(loom))]
@@ -63,6 +65,8 @@ mod thread;
 mod timer;
 #[cfg(not(loom))]
 mod wake;
+#[cfg(not(loom))]
+mod watch;
 
 #[cfg(not(loom))]
 pub use brigade_event::{Metrics, WaitReason};
@@ -76,6 +80,7 @@ pub use shared::{Extension, Model};
 #[cfg(not(loom))]
 pub use spawn::{
     Join, ScopeCount, SpawnOptions, ThreadResult, park_for_token, sleep_until, spawn_here,
+    spawn_here_borrowing,
 };
 #[cfg(not(loom))]
 pub use thread::{Thread, ThreadId, current};
@@ -124,6 +129,16 @@ pub mod waits {
 pub mod descriptors {
     pub use crate::fd::{Facts, Fd, Interest, Seen, fact};
     pub use crate::io::{Wait, Wanted, closed, closing, lent, opened, replacing, shared};
+}
+
+/// Waiting for descriptors without a thread: for futures.
+#[cfg(not(loom))]
+pub mod alarms {
+    pub use crate::alarm::Alarms;
+    pub use crate::watch::{
+        Armed, Home, Watch, enroll, is_last, is_ready, make_daemon, set_nonblocking,
+        spawn_at_place, with_place,
+    };
 }
 
 /// What the layers above need of the one below: system calls and locks that go through no libc symbol, and forks.

@@ -19,7 +19,7 @@ use brigade_context::{
 use brigade_event::Metrics;
 
 use crate::current;
-use crate::green::Green;
+use crate::green::{Green, Runnable};
 use crate::io as descriptors;
 use crate::prim::{AtomicBool, AtomicPtr, Ordering, deadline_after, kernel_thread, register_fence};
 use crate::reactor;
@@ -159,7 +159,6 @@ fn active_model(wanted: Model) -> Model {
 /// it goes on, unless they are known to be done; they may be repeated.
 fn prepare_process() -> io::Result<()> {
     static DONE: AtomicBool = AtomicBool::new(false);
-    static HANDLERS: AtomicBool = AtomicBool::new(false);
     // ORDER: Acquire: pairs with the Release below.
     if DONE.load(Ordering::Acquire) {
         return Ok(());
@@ -167,6 +166,15 @@ fn prepare_process() -> io::Result<()> {
     install_overflow_handler(describe)?;
     install_blocking(run_blocking);
     register_fence();
+    prepare_descriptors();
+    // ORDER: Release: who sees it finds all steps done.
+    DONE.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// What has to be done before the first reactor is opened; may be repeated.
+fn prepare_descriptors() {
+    static HANDLERS: AtomicBool = AtomicBool::new(false);
     current::register_fork_handlers();
     on_fork_once(
         &HANDLERS,
@@ -175,9 +183,6 @@ fn prepare_process() -> io::Result<()> {
         in_child,
     );
     descriptors::trust_facts();
-    // ORDER: Release: who sees it finds all steps done.
-    DONE.store(true, Ordering::Release);
-    Ok(())
 }
 
 /// Makes a call of the context layer that blocks: without a processor, where the thread may switch.
@@ -253,7 +258,12 @@ pub fn current_or_default() -> io::Result<RuntimeHandle> {
     default_runtime()
 }
 
-fn default_runtime() -> io::Result<RuntimeHandle> {
+/// The default runtime, which is started if need be.
+///
+/// # Errors
+///
+/// It could not be started.
+pub(crate) fn default_runtime() -> io::Result<RuntimeHandle> {
     // ORDER: Acquire: pairs with the Release of the store below.
     let known = DEFAULT.load(Ordering::Acquire);
     // SAFETY: a pointer stored there came from an Arc that is never dropped.
@@ -361,6 +371,34 @@ impl RuntimeHandle {
         WeakRuntime(Arc::downgrade(&self.shared))
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Sees to it that somebody polls the runtime's reactor: with one kernel thread per thread there are no carriers to
+    /// do so, and a kernel thread is started for it, once, which stays as long as the process.
+    pub(crate) fn poll_descriptors(&self) -> io::Result<()> {
+        // ORDER: Relaxed: only decides whether the exchange is worth it.
+        let polled = self.shared.has_poller.load(Ordering::Relaxed);
+        // ORDER: Relaxed: one thread sees false; it starts the poller, and nothing is published through the word.
+        if self.shared.model != Model::OneToOne
+            || polled
+            || self.shared.has_poller.swap(true, Ordering::Relaxed)
+        {
+            return Ok(());
+        }
+        prepare_descriptors();
+        self.shared.reactor.open_early();
+        let shared = Arc::clone(&self.shared);
+        let started = kernel_thread::Builder::new()
+            .name("brigade-reactor".into())
+            .spawn(move || descriptors::poll_for_ever(&shared));
+        // ORDER: Relaxed: as above; the next one tries again.
+        started.map(drop).inspect_err(|_| {
+            self.shared.has_poller.store(false, Ordering::Relaxed);
+        })
+    }
+
     /// The model that is active.
     #[must_use]
     pub fn model(&self) -> Model {
@@ -408,8 +446,8 @@ impl RuntimeHandle {
     ///
     /// # Safety
     ///
-    /// `options.scope` must be set, and what `f` and `T` borrow must live until [`ScopeCount::wait`] has
-    /// returned.
+    /// What `f` and `T` borrow must live until [`ScopeCount::wait`] of `options.scope` has returned; if no scope is set,
+    /// until [`Join::join_to_the_end`] of the handle has.
     pub unsafe fn spawn_borrowing<F, T>(&self, options: SpawnOptions, f: F) -> io::Result<Join<T>>
     where
         F: FnOnce() -> T + Send,
@@ -454,14 +492,16 @@ impl RuntimeHandle {
 
     /// Refuses spawns from outside from now on. The runtime's kernel threads end when its last thread has.
     pub fn close(&self) {
-        self.shared.close();
+        if let Some(daemon) = self.shared.close() {
+            Runnable::of(daemon).schedule();
+        }
     }
 
     /// Closes the runtime and blocks the current thread until all of its threads have ended, or the time is
     /// over. True: they have.
     #[must_use]
     pub fn shut_down(&self, timeout: Duration) -> bool {
-        self.shared.close();
+        self.close();
         let deadline_ns = deadline_after(timeout);
         current::blocking(|| self.shared.wait_ended(deadline_ns))
     }

@@ -357,8 +357,11 @@ unsafe fn finish_exit(carrier: &Carrier, task: *mut Task) {
     // SAFETY: the reference that a live thread holds to itself.
     drop(unsafe { TaskRef::from_raw(task) });
     fence_light();
-    if shared.is_closing() {
-        shared.stop_if_done();
+    if shared.is_closing()
+        && let Some(daemon) = shared.stop_if_done()
+    {
+        shared.push_global(daemon.as_ptr());
+        wake_for_work(shared);
     }
 }
 
@@ -386,6 +389,11 @@ pub(crate) extern "C" fn carrier_main(argument: *mut c_void) -> *mut c_void {
         let carrier = &*launch::enter_carrier(argument);
         adopt(carrier, &*carrier.processor.get());
         run(carrier);
+        let shared = shared_of(carrier);
+        if shared.model == Model::ManyToOne {
+            // There is no monitor to do it, and threads of other runtimes may wait in this reactor.
+            queue_ready(shared, None, shared.reactor.close());
+        }
         launch::leave_carrier(argument.cast());
     }
     ptr::null_mut()

@@ -7,12 +7,16 @@
 //! many threads have finished as were spawned. `finished` is summed before `spawned`: both only grow and
 //! finished <= spawned at any moment, so equality means that no thread was alive in between.
 //!
+//! A runtime may have a *daemon*: a thread that serves the others, and would wait for ever. Who sees, while `CLOSING`,
+//! that one thread is left wakes the daemon, which ends if it is that one.
+//!
 //! # Lock order
 //!
 //! `idle` < `spares` < `registry`; `global`, mail and timer locks are leaves. No lock is held over a switch.
 
 use std::any::Any;
 use std::ffi::c_void;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use brigade_context::{SizeClass, fork_generation};
@@ -20,12 +24,14 @@ use brigade_event::{Counter, Metrics};
 
 use crate::carrier::Carrier;
 use crate::idle::IdleSet;
-use crate::prim::{AtomicPtr, AtomicU32, AtomicUsize, Lock, Ordering, futex_wait, futex_wake};
+use crate::prim::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Lock, Ordering, futex_wait, futex_wake,
+};
 use crate::processor::Processor;
 use crate::queue::List;
 use crate::reactor::Reactor;
 use crate::roster;
-use crate::task::Task;
+use crate::task::{Task, TaskRef};
 
 const OPEN: u32 = 0;
 const CLOSING: u32 = 1;
@@ -63,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) processors: Box<[Processor<Carrier>]>,
     pub(crate) idle: IdleSet,
     pub(crate) reactor: Reactor,
+    /// With one kernel thread per thread: whether one was started that polls the reactor.
+    pub(crate) has_poller: AtomicBool,
     pub(crate) spares: Lock<Vec<CarrierPtr>>,
     pub(crate) registry: Lock<Vec<CarrierPtr>>,
     pub(crate) class: SizeClass,
@@ -74,6 +82,10 @@ pub(crate) struct Shared {
     pub(crate) generation: u32,
     /// Null, or a boxed reference that lives as long as this.
     extension: AtomicPtr<Arc<dyn Extension>>,
+    /// A thread that ends when it is the last one: it is woken then. No other thread counts on it.
+    daemon: Lock<Option<TaskRef>>,
+    /// What the layer of futures keeps for the threads of this runtime.
+    pub(crate) futures: AtomicPtr<()>,
     /// The runtime itself, as the `Arc` knows it.
     home: AtomicPtr<Shared>,
     global: Lock<List<Task>>,
@@ -111,6 +123,7 @@ impl Shared {
             processors: (0..config.workers).map(Processor::new).collect(),
             idle: IdleSet::new(config.workers),
             reactor: Reactor::new(),
+            has_poller: AtomicBool::new(false),
             spares: Lock::new(Vec::new()),
             registry: Lock::new(Vec::new()),
             class: config.class,
@@ -120,6 +133,8 @@ impl Shared {
             migrate: config.migrate,
             generation: fork_generation(),
             extension: AtomicPtr::new(std::ptr::null_mut()),
+            daemon: Lock::new(None),
+            futures: AtomicPtr::new(std::ptr::null_mut()),
             home: AtomicPtr::new(std::ptr::null_mut()),
             global: Lock::new(List::new()),
             global_len: AtomicUsize::new(0),
@@ -216,8 +231,10 @@ impl Shared {
         self.state.load(Ordering::SeqCst) == STOPPED
     }
 
-    /// Refuses spawns from outside from now on, and stops the runtime once no thread is left.
-    pub(crate) fn close(&self) {
+    /// Refuses spawns from outside from now on, and stops the runtime once no thread is left. Returns what
+    /// [`Shared::stop_if_done`] does.
+    #[must_use]
+    pub(crate) fn close(&self) -> Option<NonNull<Task>> {
         // ORDER: SeqCst: see `is_closing`.
         let _ = self
             .state
@@ -226,7 +243,7 @@ impl Shared {
         if let Some(extension) = self.extension() {
             extension.closing();
         }
-        self.stop_if_done();
+        self.stop_if_done()
     }
 
     /// What a layer above keeps here.
@@ -283,13 +300,21 @@ impl Shared {
         (spawned + self.outside_spawned.get()).saturating_sub(finished)
     }
 
-    /// While closing: stops the runtime if no thread is left.
+    /// While closing: stops the runtime if no thread is left. If one is left and that is the daemon, and parked, the
+    /// caller must queue it.
     #[cold]
-    pub(crate) fn stop_if_done(&self) {
+    #[must_use]
+    pub(crate) fn stop_if_done(&self) -> Option<NonNull<Task>> {
         // ORDER: SeqCst: see `is_closing`.
         crate::prim::fence(Ordering::SeqCst);
-        if self.live() != 0 || !self.is_closing() {
-            return;
+        let live = self.live();
+        if live == 1 && self.is_closing() {
+            let daemon = self.daemon.lock();
+            let daemon = daemon.as_ref().filter(|daemon| daemon.park.notify());
+            return daemon.map(|daemon| NonNull::from(&**daemon));
+        }
+        if live != 0 || !self.is_closing() {
+            return None;
         }
         // ORDER: SeqCst: before the wake-ups; the sleepers look again after publishing.
         if self
@@ -297,13 +322,25 @@ impl Shared {
             .compare_exchange(CLOSING, STOPPED, Ordering::SeqCst, Ordering::SeqCst)
             .is_err()
         {
-            return;
+            return None;
         }
         for carrier in self.registry.lock().iter() {
             // SAFETY: registered carriers are alive while the registry is locked.
             unsafe { (*carrier.0).signal_stop() };
         }
         self.wake_monitor();
+        None
+    }
+
+    /// Makes `task` the thread that is woken when it is the last one, or, with none, makes it nobody.
+    pub(crate) fn set_daemon(&self, task: Option<TaskRef>) {
+        let before = std::mem::replace(&mut *self.daemon.lock(), task);
+        drop(before);
+    }
+
+    /// By the daemon: whether the runtime is closing and waits for nobody else.
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_closing() && self.live() == 1
     }
 
     /// Wakes the monitor if it sleeps: a processor starts to run, or there is work to wait for one.

@@ -12,6 +12,7 @@ use brigade_event::{
 };
 
 use crate::edges::label;
+use crate::fd;
 use crate::prim::{AtomicUsize, Ordering};
 use crate::roster::{self, WaitRecord};
 use crate::task::{Task, TaskRef};
@@ -126,6 +127,7 @@ pub fn picture() -> Option<Picture> {
         sum: 0,
         futexes: Vec::new(),
     };
+    let alarms = fd::has_alarms();
     // ORDER: Acquire: pairs with the Release in `note_foreign_wakers`.
     let mut all_wait = FOREIGN_WAKERS.load(Ordering::Acquire) == 0;
     let batch = RefCell::new(Vec::with_capacity(roster::READ_BATCH));
@@ -143,7 +145,10 @@ pub fn picture() -> Option<Picture> {
             }
             picture.threads += 1;
             let record = task.entry().wait_record().filter(|record| {
-                !record.timed && is_internal(record.wait.reason) && task.park.is_parked()
+                !record.timed
+                    && is_internal(record.wait.reason)
+                    && !(alarms && record.wait.reason == WaitReason::Alarm)
+                    && task.park.is_parked()
             });
             let Some(record) = record else {
                 all_wait = false;

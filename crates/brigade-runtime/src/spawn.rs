@@ -275,7 +275,23 @@ impl<T> Join<T> {
 
     /// As [`Join::join`], called at `site`.
     pub(crate) fn join_at(self, site: &'static Location<'static>) -> ThreadResult<T> {
-        wait_done(&self.thread.0, site);
+        wait_done(&self.thread.0, site, true);
+        self.take_result()
+    }
+
+    /// As [`Join::join`], called at `site`, and never left before the thread has ended: a circle of threads that wait for
+    /// each other is reported and not left. For threads that borrow from the frame of the caller.
+    ///
+    /// # Errors
+    ///
+    /// The payload of the thread's panic.
+    pub fn join_to_the_end(self, site: &'static Location<'static>) -> ThreadResult<T> {
+        wait_done(&self.thread.0, site, false);
+        self.take_result()
+    }
+
+    /// By the handle of a thread that is done.
+    fn take_result(self) -> ThreadResult<T> {
         let mut this = mem::ManuallyDrop::new(self);
         if let Some(kernel) = this.kernel.take() {
             // The closure catches panics; what is left to wait for are the thread's destructors.
@@ -300,13 +316,19 @@ impl<T> Drop for Join<T> {
     }
 }
 
-fn wait_done(task: &TaskRef, site: &'static Location<'static>) {
+/// Waits for the end of a thread. If the wait closes a circle it may be left by a panic, where the caller allows it.
+fn wait_done(task: &TaskRef, site: &'static Location<'static>, may_leave: bool) {
     if !task.is_done() {
         current::with(|me| {
             let wait = Wait::new(WaitReason::Join, task.entry().address(), site);
             me.begin_wait(&wait, false);
             if task.set_joiner(me) {
-                refuse_circle(me, &wait, task);
+                if may_leave {
+                    refuse_circle(me, &wait, task);
+                } else {
+                    // Whoever must stay has no use for the answer.
+                    let _ = edges::check(me, &wait, Target::Thread(task));
+                }
                 while !task.is_done() {
                     park_again(me, NEVER);
                 }
@@ -370,8 +392,8 @@ pub struct SpawnOptions {
 ///
 /// # Safety
 ///
-/// What `f` and `T` borrow must outlive the thread (with a scope: until [`ScopeCount::wait`] has returned), and
-/// both must be allowed to move to another thread.
+/// What `f` and `T` borrow must outlive the thread (with a scope: until [`ScopeCount::wait`] has returned, else until
+/// [`Join::join_to_the_end`] has), and both must be allowed to move to another thread.
 pub(crate) unsafe fn spawn<F, T>(
     shared: &Shared,
     options: SpawnOptions,
@@ -488,7 +510,9 @@ fn start_outside(shared: &Shared, class: SizeClass, task: *mut Task) -> io::Resu
     fence(Ordering::SeqCst);
     if !inside && !shared.is_open() {
         shared.outside_finished.add_shared(1);
-        shared.stop_if_done();
+        if let Some(daemon) = shared.stop_if_done() {
+            sched::ready(ptr::null(), shared.home().cast(), daemon.as_ptr());
+        }
         context::unreserve(class, 1);
         return Err(io::Error::other(
             "cannot spawn a thread: the runtime is shutting down",
@@ -605,7 +629,8 @@ where
         home.outside_finished.add_shared(1);
         fence_light();
         if home.is_closing() {
-            home.stop_if_done();
+            let daemon = home.stop_if_done();
+            debug_assert!(daemon.is_none(), "daemons are green threads");
         }
         home.kernel_thread_ends();
     });
@@ -642,10 +667,32 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    // SAFETY: nothing is borrowed.
+    unsafe { spawn_here_borrowing(options, f) }
+}
+
+/// As [`spawn_here`], for a thread that borrows.
+///
+/// # Errors
+///
+/// As [`crate::RuntimeHandle::spawn`].
+///
+/// # Safety
+///
+/// As [`crate::RuntimeHandle::spawn_borrowing`].
+#[inline]
+pub unsafe fn spawn_here_borrowing<F, T>(
+    options: SpawnOptions,
+    f: F,
+) -> Result<io::Result<Join<T>>, (SpawnOptions, F)>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
     // SAFETY: a non-null carrier is the one this code runs on.
     match unsafe { sched::here().as_ref() } {
         Some(carrier) if !carrier.guest.get() && !carrier.current.get().is_null() => {
-            // SAFETY: nothing is borrowed, and both may move to another thread.
+            // SAFETY: the caller's promise, and both may move to another thread.
             Ok(unsafe { spawn(sched::shared_of(carrier), options, f) })
         }
         _ => Err((options, f)),

@@ -12,17 +12,28 @@ mod prim;
 
 mod gate;
 mod parker;
+mod waiters;
 
 #[cfg(not(loom))]
 mod block_on;
 #[cfg(not(loom))]
+mod driver;
+#[cfg(not(loom))]
 mod executor;
+#[cfg(all(not(loom), feature = "hyper"))]
+pub mod hyper;
+#[cfg(not(loom))]
+mod io;
 #[cfg(not(loom))]
 mod join;
 #[cfg(not(loom))]
 mod local;
 #[cfg(not(loom))]
 mod queue;
+#[cfg(not(loom))]
+mod time;
+#[cfg(all(not(loom), feature = "tokio"))]
+pub mod tokio;
 #[cfg(not(loom))]
 mod yield_now;
 
@@ -31,9 +42,13 @@ pub use block_on::block_on;
 #[cfg(not(loom))]
 pub use executor::{live, spawn, spawn_on, try_spawn};
 #[cfg(not(loom))]
+pub use io::{Async, Incoming, IncomingUnix};
+#[cfg(not(loom))]
 pub use join::{JoinError, JoinHandle};
 #[cfg(not(loom))]
 pub use local::spawn_local;
+#[cfg(not(loom))]
+pub use time::{Interval, Sleep, TimedOut, interval, interval_at, sleep, sleep_until, timeout};
 #[cfg(not(loom))]
 pub use yield_now::{YieldNow, yield_now};
 

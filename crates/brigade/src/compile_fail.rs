@@ -296,3 +296,115 @@
 //! let text = String::from("gone too early");
 //! sender.send(Loud(&text)).unwrap();
 //! ```
+//!
+//! # A job of a pool owns what it uses, and may go to another thread
+//!
+//! ```
+//! let pool = brigade::pool::ThreadPool::new(1);
+//! let number = 1;
+//! assert_eq!(pool.submit(move || number).join().unwrap(), 1);
+//! ```
+//!
+//! ```compile_fail,E0373
+//! let pool = brigade::pool::ThreadPool::new(1);
+//! let number = 1;
+//! assert_eq!(pool.submit(|| number).join().unwrap(), 1);
+//! ```
+//!
+//! ```compile_fail,E0277
+//! let pool = brigade::pool::ThreadPool::new(1);
+//! let number = std::rc::Rc::new(1);
+//! pool.execute(move || drop(number));
+//! ```
+//!
+//! ```compile_fail,E0277
+//! let pool = brigade::pool::ThreadPool::new(1);
+//! let _ = pool.submit(|| std::rc::Rc::new(1));
+//! ```
+//!
+//! # A job of a pool's scope borrows only what outlives the scope, and its handle stays inside
+//!
+//! ```
+//! let pool = brigade::pool::ThreadPool::new(1);
+//! let number = 1;
+//! assert_eq!(pool.scope(|scope| scope.submit(|| number).join().unwrap()), 1);
+//! ```
+//!
+//! ```compile_fail,E0373
+//! let pool = brigade::pool::ThreadPool::new(1);
+//! pool.scope(|scope| {
+//!     let number = 1;
+//!     scope.execute(|| drop(number.to_string()));
+//! });
+//! ```
+//!
+//! ```compile_fail,E0521
+//! let pool = brigade::pool::ThreadPool::new(1);
+//! let mut kept = None;
+//! pool.scope(|scope| {
+//!     kept = Some(scope.submit(|| 1));
+//! });
+//! ```
+//!
+//! ```compile_fail,E0499
+//! let pool = brigade::pool::ThreadPool::new(1);
+//! let mut number = 1;
+//! pool.scope(|scope| {
+//!     scope.execute(|| number += 1);
+//!     scope.execute(|| number += 1);
+//! });
+//! ```
+//!
+//! ```compile_fail,E0277
+//! let pool = brigade::pool::ThreadPool::new(1);
+//! let calls = std::cell::Cell::new(0);
+//! pool.map([1, 2], |_| calls.set(1));
+//! ```
+//!
+//! # Of two parts, the first may go to another thread, and they share nothing by accident
+//!
+//! ```
+//! let stays = std::rc::Rc::new(1);
+//! assert_eq!(brigade::pool::join(|| 2, || *stays), (2, 1));
+//! ```
+//!
+//! ```compile_fail,E0277
+//! let stays = std::rc::Rc::new(1);
+//! assert_eq!(brigade::pool::join(|| *stays, || 2), (1, 2));
+//! ```
+//!
+//! ```compile_fail,E0277
+//! brigade::pool::join(|| std::rc::Rc::new(1), || 2);
+//! ```
+//!
+//! ```compile_fail,E0499
+//! let mut number = 1;
+//! brigade::pool::join(|| number += 1, || number += 1);
+//! ```
+//!
+//! # A thread of a fork scope borrows only what outlives the scope
+//!
+//! ```
+//! let number = 1;
+//! brigade::pool::fork_scope(|scope| scope.spawn(|_| assert_eq!(number, 1)));
+//! ```
+//!
+//! ```compile_fail,E0373
+//! brigade::pool::fork_scope(|scope| {
+//!     let number = 1;
+//!     scope.spawn(|_| assert_eq!(number, 1));
+//! });
+//! ```
+//!
+//! ```compile_fail,E0597
+//! brigade::pool::fork_scope(|scope| {
+//!     let number = 1;
+//!     let borrowed = &number;
+//!     scope.spawn(move |_| assert_eq!(*borrowed, 1));
+//! });
+//! ```
+//!
+//! ```compile_fail,E0521
+//! let mut kept = None;
+//! brigade::pool::fork_scope(|scope| kept = Some(scope));
+//! ```

@@ -34,6 +34,9 @@ pub mod diag;
 #[doc(hidden)]
 pub mod doctor;
 pub mod hooks;
+pub mod pool;
+#[cfg(feature = "process")]
+pub mod process;
 pub mod runtime;
 pub mod sync;
 pub mod task;

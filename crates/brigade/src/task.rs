@@ -11,12 +11,57 @@
 //! let doubled = task::spawn(async move { thread::spawn(move || 2 * length).join().unwrap() });
 //! assert_eq!(doubled.join().unwrap(), 14);
 //! ```
+//!
+//! # Time, input and output
+//!
+//! [`sleep`], [`timeout`] and [`interval`] wait for time, [`Async`] for any descriptor, in the same reactor as green
+//! threads do. They are futures for any executor. Features of this crate connect them with others:
+//!
+//! | feature | gives |
+//! |---|---|
+//! | `futures-io` | `futures_io::{AsyncRead, AsyncWrite}` for [`Async`] |
+//! | `tokio-io` | `tokio::io::{AsyncRead, AsyncWrite}` for [`Async`] |
+//! | `hyper` | hyper 1's IO for [`Async`], its executor and timer: `task::hyper` |
+//! | `tokio` | a reactor of tokio beside Brigade's, for crates that insist on it: `task::tokio` |
+//!
+//! ```
+//! use brigade::task::{self, Async};
+//! use std::io::{Read, Write};
+//! use std::net::{TcpListener, TcpStream};
+//! use std::time::Duration;
+//!
+//! let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0))?;
+//! let address = listener.get_ref().local_addr()?;
+//! let server = task::spawn(async move {
+//!     let (stream, _) = listener.accept().await?;
+//!     stream.write_with(|mut stream| stream.write(b"hello")).await
+//! });
+//! // A blocking client on a green thread.
+//! let client = brigade::thread::spawn(move || {
+//!     let mut text = String::new();
+//!     TcpStream::connect(address)?.read_to_string(&mut text)?;
+//!     std::io::Result::Ok(text)
+//! });
+//! let served = task::block_on(task::timeout(Duration::from_secs(30), server));
+//! served.expect("in time").expect("no panic")?;
+//! assert_eq!(client.join().unwrap()?, "hello");
+//! # std::io::Result::Ok(())
+//! ```
 
 use std::future::Future;
 use std::io;
 
+#[cfg(feature = "hyper")]
 #[doc(inline)]
-pub use brigade_task::{JoinError, JoinHandle, YieldNow, block_on, live, spawn_local, yield_now};
+pub use brigade_task::hyper;
+#[cfg(feature = "tokio")]
+#[doc(inline)]
+pub use brigade_task::tokio;
+#[doc(inline)]
+pub use brigade_task::{
+    Async, Incoming, IncomingUnix, Interval, JoinError, JoinHandle, Sleep, TimedOut, YieldNow,
+    block_on, interval, interval_at, live, sleep, sleep_until, spawn_local, timeout, yield_now,
+};
 
 /// Starts a task on the current thread's runtime, or on the default one.
 ///

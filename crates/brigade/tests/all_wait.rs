@@ -3,15 +3,21 @@
 //! A harness of its own: the main thread of the usual one wakes up now and then, so that a process under it is never
 //! without a thread that could wake the others.
 
+use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::pin::pin;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
+use brigade::pool::ThreadPool;
 use brigade::sync::channel::{bounded, unbounded};
 use brigade::sync::{Condvar, Mutex, Semaphore};
+use brigade::task::{self, Async};
 use brigade::thread;
 
 const ROLE: &str = "BRIGADE_ALL_WAIT";
@@ -74,11 +80,49 @@ const CASES: &[Case] = &[
         words: &["deadlock: all ", "by park", "by semaphore", "by condvar"],
     },
     Case {
+        name: "a_deadlock_after_futures_have_waited_is_reported",
+        run: futures_before,
+        words: &["deadlock: all ", "by recv"],
+    },
+    Case {
+        name: "a_future_that_waits_for_a_descriptor_keeps_it_silent",
+        run: future_of_another_executor,
+        words: &[],
+    },
+    Case {
         name: "a_deadlock_that_comes_long_after_the_last_work_is_reported",
         run: kernel_thread_waits_later,
         words: &["deadlock: all "],
     },
+    Case {
+        name: "a_pool_whose_threads_wait_for_a_job_in_its_own_queue_is_reported",
+        run: pool_waits_for_its_queue,
+        words: &["deadlock: all ", "by pool (job)", "by recv"],
+    },
+    Case {
+        name: "a_pool_with_a_job_that_blocks_in_the_kernel_keeps_it_silent",
+        run: pool_sleeps,
+        words: &[],
+    },
 ];
+
+fn pool_waits_for_its_queue() {
+    let pool = Arc::new(ThreadPool::new(1));
+    let theirs = Arc::clone(&pool);
+    let job = pool.submit(move || {
+        let (sender, receiver) = bounded::<u8>(0);
+        let queued = theirs.submit(move || sender.send(5));
+        // Not by joining `queued`, which would run it.
+        drop((receiver.recv(), queued));
+    });
+    let _ = brigade::run(move || job.join());
+}
+
+fn pool_sleeps() {
+    let pool = ThreadPool::new(2);
+    let job = pool.submit(|| std::thread::sleep(SILENCE));
+    brigade::run(move || job.join()).expect("no panic");
+}
 
 fn messages_of_each_other() {
     brigade::run(|| {
@@ -194,6 +238,42 @@ fn waits_of_many_kinds() {
         let pair = (Mutex::new(()), Condvar::new());
         drop(pair.1.wait(pair.0.lock().unwrap()));
     });
+}
+
+fn futures_before() {
+    brigade::run(|| {
+        let (here, there) = Async::<UnixStream>::pair().expect("a pair");
+        let read = here.read_with(|mut io| io.read(&mut [0]));
+        let late = task::block_on(task::timeout(Duration::from_millis(1), read));
+        late.expect_err("nobody writes");
+        drop((here, there));
+    });
+    messages_of_each_other();
+}
+
+/// Sends when it is woken.
+struct Tell(brigade::sync::channel::Sender<u8>);
+
+impl Wake for Tell {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.send(5);
+    }
+}
+
+fn future_of_another_executor() {
+    let mut sleeper = Command::new("sleep")
+        .arg(SILENCE.as_secs_f64().to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a child process");
+    let end = Async::new(sleeper.stdout.take().expect("a pipe")).expect("asynchronous");
+    let (sender, receiver) = unbounded();
+    let waker = Waker::from(Arc::new(Tell(sender)));
+    let mut readable = pin!(end.readable());
+    let polled = readable.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    assert_eq!(brigade::run(move || receiver.recv()), Ok(5));
+    sleeper.wait().expect("it has ended");
 }
 
 fn kernel_thread_waits_later() {

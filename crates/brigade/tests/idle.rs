@@ -5,11 +5,12 @@ mod common;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use brigade::runtime::{Builder, Model};
-use brigade::thread;
+use brigade::{task, thread};
 use common::{Count, child, gettid, memory};
 
 const WAITERS: usize = 10_000;
@@ -264,4 +265,35 @@ fn a_thread_blocked_in_the_kernel_alone_makes_no_wake_ups() {
         },
     )
     .assert_success();
+}
+
+#[test]
+fn futures_that_wait_for_time_and_descriptors_cause_no_wake_ups() {
+    let name = "futures_that_wait_for_time_and_descriptors_cause_no_wake_ups";
+    let ended = child::run(name, &[], || {
+        let mut peers = Vec::new();
+        for n in 0..50 {
+            let (here, mut there) = UnixStream::pair().expect("a pair");
+            let here = task::Async::new(here).expect("asynchronous");
+            let _reads = task::spawn(async move {
+                let read = async {
+                    let mut byte = [0];
+                    here.read_with(|mut io| io.read(&mut byte)).await?;
+                    here.read_with(|mut io| io.read(&mut byte)).await
+                };
+                drop(task::timeout(FOR_EVER, read).await);
+            });
+            // Wakes the reader, which waits again.
+            there.write_all(b"x").expect("room");
+            peers.push(there);
+            // Some are over soon, and are forgotten then.
+            let soon = Duration::from_millis(n % 20);
+            let _sleeps =
+                task::spawn(async move { task::timeout(FOR_EVER, task::sleep(soon)).await });
+        }
+        assert_falls_silent();
+        drop(peers);
+        std::process::exit(0);
+    });
+    ended.assert_success();
 }

@@ -2,3 +2,4 @@
 
 mod gate;
 mod parker;
+mod waiters;

@@ -6,7 +6,20 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use brigade_event::WaitReason;
-use loom::sync::{Mutex, Notify};
+use loom::sync::{Mutex, MutexGuard, Notify};
+
+/// A value behind a lock.
+pub(crate) struct Lock<T>(Mutex<T>);
+
+impl<T> Lock<T> {
+    pub(crate) fn new(value: T) -> Lock<T> {
+        Lock(Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap()
+    }
+}
 
 /// A full fence right after an atomic read-modify-write of this thread.
 pub(crate) fn fence_after_rmw() {
