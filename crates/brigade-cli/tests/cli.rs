@@ -358,6 +358,8 @@ fn a_crash_takes_the_threads_of_its_process_along_and_no_other_process() {
         ("panic-green", 1.0),
         ("fault-thread", 0.0),
         ("fault-process", 1.0),
+        ("fault-worker", 1.0),
+        ("abort-worker", 1.0),
     ] {
         assert_eq!(
             values(report, arm, "finished"),

@@ -20,6 +20,7 @@
 //! | [`machine`] | what the machine is and offers |
 //! | `channel` | channels of either kind of threads |
 //! | `forked` | processes that an arm forks |
+//! | `worker` | what worker processes of experiments do |
 //! | `python` | the Python interpreters on this machine, as arms |
 //! | `shared` | one number that threads share, guarded in different ways |
 //! | `together` | threads that begin a loop together, and the CPU time they used |
@@ -61,6 +62,7 @@ mod ticker;
 mod together;
 pub mod units;
 pub mod verdict;
+mod worker;
 
 pub use child::Launcher;
 pub use driver::{Context, run};
@@ -70,3 +72,4 @@ pub use progress::{Progress, Silent};
 pub use report::{Document, Report, SCHEMA_VERSION};
 pub use sample::{Sample, Samples};
 pub use verdict::Verdict;
+pub use worker::serve_if_worker;

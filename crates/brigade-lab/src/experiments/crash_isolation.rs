@@ -15,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+use serde::{Deserialize, Serialize};
 
 use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Scale, unknown_arm};
 use crate::forked::{self, End, Forked};
@@ -22,6 +23,7 @@ use crate::sample::{Sample, Samples};
 use crate::together::{Kind, join_all};
 use crate::units::{Unit, show};
 use crate::verdict::{Part, Premise, decided};
+use crate::worker;
 
 /// The experiment.
 pub(super) struct CrashIsolation;
@@ -33,7 +35,7 @@ static INFO: Info = Info {
     said_in: "every introduction to threads and processes (\"processes are isolated\"), most of which \
               call any failure a crash",
     method: "One of four panics, reads memory that it may not read, or aborts: four threads of a \
-             process that is watched from outside, or four processes. How many of the other three \
+             process that is watched from outside, four processes, or four workers of a pool. How many of the other three \
              finish after it is counted.",
     control: "The same threads and processes of which none crashes.",
     premise: "The crash was the one that was meant, and the others had begun before it.",
@@ -55,12 +57,17 @@ static METRICS: [Metric; 4] = [
 const OTHERS: usize = 3;
 /// How much later than the crash the other threads finish. A signal ends them at once.
 const LATER: Duration = Duration::from_millis(20);
+/// How long the other jobs of a pool take: longer than it takes to see that a worker has ended.
+const NAP: Duration = Duration::from_millis(80);
 
 /// How it goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Crash {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Crash {
+    /// It does not.
     No,
+    /// By a read of memory that may not be read.
     Fault,
+    /// By `abort`.
     Abort,
 }
 
@@ -73,7 +80,8 @@ impl Crash {
         })
     }
 
-    fn happen(self) -> i32 {
+    /// Ends this process, unless it is [`Crash::No`].
+    pub(crate) fn happen(self) -> i32 {
         match self {
             Crash::No => {}
             Crash::Fault => fault(),
@@ -110,6 +118,17 @@ const PROCESSES: [(&str, Crash, &str); 3] = [
     ("calm-processes", Crash::No, "no process crashes"),
 ];
 
+/// Scenes of a pool of processes.
+const POOLS: [(&str, Crash, &str); 2] = [
+    ("fault-worker", Crash::Fault, "one pool worker faults"),
+    ("abort-worker", Crash::Abort, "one pool worker aborts"),
+];
+
+/// Scenes in which something crashes, or would.
+fn scenes() -> impl Iterator<Item = (&'static str, Crash, &'static str)> + Clone {
+    THREADS.into_iter().chain(PROCESSES).chain(POOLS)
+}
+
 /// Scenes of panics.
 const PANICS: [(&str, Kind, &str); 2] = [
     ("panic-kernel", Kind::Kernel, "one kernel thread panics"),
@@ -127,8 +146,7 @@ impl Experiment for CrashIsolation {
 
     fn arms(&self, _scale: Scale) -> Vec<Arm> {
         let panics = PANICS.map(|(arm, _, label)| Arm::measured(arm, label));
-        let crashes = THREADS.into_iter().chain(PROCESSES);
-        let crashes = crashes.map(|(arm, crash, label)| match crash {
+        let crashes = scenes().map(|(arm, crash, label)| match crash {
             Crash::No => Arm::control(arm, label),
             _ => Arm::measured(arm, label),
         });
@@ -142,6 +160,9 @@ impl Experiment for CrashIsolation {
         if let Some((_, crash, _)) = THREADS.iter().find(|(name, ..)| *name == arm) {
             return crash_among_threads(*crash);
         }
+        if let Some((_, crash, _)) = POOLS.iter().find(|(name, ..)| *name == arm) {
+            return crash_in_pool(*crash);
+        }
         match PROCESSES.iter().find(|(name, ..)| *name == arm) {
             Some((_, crash, _)) => crash_among_processes(*crash),
             None => Err(unknown_arm(arm)),
@@ -149,7 +170,6 @@ impl Experiment for CrashIsolation {
     }
 
     fn premises(&self, samples: &Samples) -> Vec<Premise> {
-        let scenes = || THREADS.into_iter().chain(PROCESSES);
         let as_meant = scenes().all(|(arm, crash, _)| {
             let seen = samples.summary(arm, SIGNAL);
             seen.min == crash.signal() && seen.max == crash.signal()
@@ -198,6 +218,7 @@ impl Experiment for CrashIsolation {
         let mut parts: Vec<Part> = PANICS.map(|(arm, _, what)| others(arm, what, true)).into();
         parts.extend(THREADS.map(|(arm, crash, what)| others(arm, what, crash == Crash::No)));
         parts.extend(PROCESSES.map(|(arm, _, what)| others(arm, what, true)));
+        parts.extend(POOLS.map(|(arm, _, what)| others(arm, what, true)));
         parts
     }
 }
@@ -317,6 +338,22 @@ fn crash_among_processes(crash: Crash) -> Result<Sample, ArmError> {
     Ok(sample(crash, end, begun, finished.min(well)))
 }
 
+/// One job of a pool ends its worker; those that other workers have at that moment get done, and so does a later one.
+fn crash_in_pool(crash: Crash) -> Result<Sample, ArmError> {
+    let pool = worker::pool(OTHERS + 1)?;
+    let others: Vec<_> = (0..OTHERS).map(|_| pool.submit(worker::Nap(NAP))).collect();
+    while pool.stats().running < OTHERS {
+        thread::yield_now();
+    }
+    let error = pool.run(worker::End(crash)).err();
+    let begun = others.iter().filter(|job| !job.is_finished()).count();
+    let done = others.into_iter().filter_map(|job| job.join().ok()).count();
+    let goes_on = pool.run(worker::Nap(Duration::ZERO)).is_ok();
+    let signal = error.and_then(|error| error.signal()).unwrap_or(0);
+    let finished = if goes_on { done } else { 0 };
+    Ok(sample(crash, End::Signal(signal), begun, finished))
+}
+
 /// In a forked process that does not crash.
 fn process(mut writer: &PipeWriter, mut is_to_go: &PipeReader) -> i32 {
     let goes = writer.write_all(&[BEGINS]).is_ok() && is_to_go.read_exact(&mut [0]).is_ok();
@@ -368,6 +405,8 @@ mod tests {
                 add(scenes[1].0, finished, Crash::Abort.signal());
                 add(scenes[2].0, 1.0, 0.0);
             }
+            add(POOLS[0].0, processes, f64::from(fault));
+            add(POOLS[1].0, processes, Crash::Abort.signal());
         }
         decide(
             &CrashIsolation.premises(&samples),

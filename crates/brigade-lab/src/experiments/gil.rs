@@ -22,6 +22,7 @@ use crate::stats::Summary;
 use crate::together::{Kind, join_all};
 use crate::units::{Unit, show};
 use crate::verdict::{Part, Premise, Tendency, at_most_unless_past};
+use crate::worker;
 
 /// The experiment.
 pub(super) struct Gil;
@@ -33,7 +34,7 @@ static INFO: Info = Info {
     said_in: "every text on Python's threads (\"the GIL\": 2.41 s in turn, 2.53 s by threads, 1.28 s \
               by processes)",
     method: "The same work in turn and at once, in one run: by threads under an interpreter lock \
-             that is given up every 5 ms, by processes, and by the threads and processes of each \
+             that is given up every 5 ms, by processes and by a pool of them, and by the threads and processes of each \
              Python found (the oldest and the newest at the small scale). The gain counts.",
     control: "The same threads without the lock, which shows what the machine can give; and the \
               work in turn against itself.",
@@ -141,7 +142,8 @@ impl Experiment for Gil {
             Arm::control("in-turn", "in turn"),
             Arm::measured("kernel", "kernel threads, lock"),
             Arm::measured("green", "green threads, lock"),
-            Arm::measured("processes", "processes"),
+            Arm::measured("processes", "forked processes"),
+            Arm::measured("pool", "pool of processes"),
             Arm::control("free", "kernel threads, no lock"),
         ];
         arms.extend(python::arms(scale, true));
@@ -159,6 +161,16 @@ impl Experiment for Gil {
             "kernel" => under_lock(Kind::Kernel, share),
             "green" => Kind::Green.host(|| under_lock(Kind::Green, share)),
             "processes" => compare(share, || by_processes(share)),
+            "pool" => {
+                let pool = worker::pool(workers())?;
+                compare(share, || {
+                    let shares = (0..workers()).map(|_| worker::Compute(share));
+                    let results: Result<Vec<()>, _> = pool.map(shares).into_iter().collect();
+                    results
+                        .map(|_| ())
+                        .map_err(|error| ArmError::Failed(error.to_string()))
+                })
+            }
             "free" => compare(share, || by_threads(share)),
             _ => Err(unknown_arm(arm)),
         }
@@ -219,7 +231,8 @@ impl Experiment for Gil {
             Part::new(gained(&gain, 1.0 + PART * (workers - 1.0)), text)
         };
         let mut parts: Vec<Part> = LOCKED.map(|(arm, who)| no_gain(arm, who)).into();
-        parts.push(gain("processes", "processes"));
+        parts.push(gain("processes", "forked processes"));
+        parts.push(gain("pool", "worker processes"));
         for (arm, name) in python::measured(samples) {
             // A build without the lock is shown, and is none of those that the claim is about.
             if samples.summary(&arm, HAS_LOCK).min == 1.0 {
@@ -245,7 +258,7 @@ fn gained(gain: &Summary, least: f64) -> Tendency {
 }
 
 /// Some work that no compiler can shorten.
-fn crunch(chunks: u64, tick: impl Fn()) {
+pub(crate) fn crunch(chunks: u64, tick: impl Fn()) {
     let mut x = black_box(88_172_645_463_325_252_u64);
     for _ in 0..chunks {
         for _ in 0..CHUNK {
@@ -391,6 +404,7 @@ mod tests {
                 add("kernel", self.lock);
                 add("green", self.lock);
                 add("processes", self.processes);
+                add("pool", self.processes);
                 add("free", 1.9);
                 add(PYTHON, self.python);
             }

@@ -19,6 +19,9 @@ mod spawn_cost;
 mod sync_matrix;
 mod thread_memory;
 
+pub(crate) use crash_isolation::Crash;
+pub(crate) use gil::crunch;
+
 use crate::experiment::Experiment;
 
 /// All experiments, in the order of the quick tour.
