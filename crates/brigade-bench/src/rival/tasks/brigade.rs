@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Instant;
 
 use brigade::runtime::{Builder, Runtime};
-use brigade::{task, thread};
+use brigade::task;
 
 use super::Executor;
 
@@ -44,6 +44,6 @@ impl Executor for BrigadeTasks {
     }
 
     fn sleep_until(time: Instant) -> impl Future<Output = ()> + Send {
-        async move { thread::sleep_until(time) }
+        task::sleep_until(time)
     }
 }
