@@ -120,12 +120,12 @@ fn workers() -> usize {
 
 /// How long the work takes in turn, about.
 fn target(scale: Scale) -> Duration {
-    scale.pick(Duration::from_millis(20), Duration::from_millis(80))
+    scale.pick(Duration::from_millis(16), Duration::from_millis(80))
 }
 
 /// The same for an interpreter, which takes longer to start a process.
 fn python_target(scale: Scale) -> Duration {
-    scale.pick(Duration::from_millis(60), Duration::from_millis(100))
+    scale.pick(Duration::from_millis(50), Duration::from_millis(100))
 }
 
 impl Experiment for Gil {

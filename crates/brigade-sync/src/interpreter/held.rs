@@ -87,6 +87,9 @@ impl InterpreterGuard<'_> {
     ///
     /// Does nothing inside of [`released`](InterpreterGuard::released).
     ///
+    /// Other locks that the thread holds here stay with it while others are inside. If one of those wants them, the two
+    /// wait for each other: do not hold a lock over a tick that is taken inside.
+    ///
     /// # Blocking
     ///
     /// If the lock was asked for, blocks the calling green thread, or an ordinary kernel thread as such.
