@@ -346,6 +346,29 @@ fn deadlocks_hang_their_own_process_alone_and_are_reported_only_where_there_are_
 }
 
 #[test]
+fn a_crash_takes_the_threads_of_its_process_along_and_no_other_process() {
+    let output = run(&["lab", "run", "crash-isolation", "--json"]);
+    let document: Document = serde_json::from_slice(&output.stdout).expect("one document");
+    let [report] = &document.reports[..] else {
+        panic!("one report")
+    };
+    assert_eq!(report.verdict, Verdict::Confirmed, "{:?}", report.parts);
+    for (arm, finished) in [
+        ("panic-kernel", 1.0),
+        ("panic-green", 1.0),
+        ("fault-thread", 0.0),
+        ("fault-process", 1.0),
+        ("fault-worker", 1.0),
+        ("abort-worker", 1.0),
+    ] {
+        assert_eq!(
+            values(report, arm, "finished"),
+            vec![finished; report.repeats]
+        );
+    }
+}
+
+#[test]
 fn contradictory_orders_are_reported_on_one_thread_and_one_order_is_not() {
     let output = run(&["lab", "run", "lock-order", "--json"]);
     let document: Document = serde_json::from_slice(&output.stdout).expect("one document");

@@ -19,6 +19,9 @@
 //! | [`report`] | what comes out, as data with a schema version |
 //! | [`machine`] | what the machine is and offers |
 //! | `channel` | channels of either kind of threads |
+//! | `forked` | processes that an arm forks |
+//! | `worker` | what worker processes of experiments do |
+//! | `python` | the Python interpreters on this machine, as arms |
 //! | `shared` | one number that threads share, guarded in different ways |
 //! | `together` | threads that begin a loop together, and the CPU time they used |
 //! | `echo` | three servers that answer with what they get, and their client |
@@ -44,11 +47,13 @@ pub mod driver;
 mod echo;
 pub mod experiment;
 pub mod experiments;
+mod forked;
 mod green;
 pub mod machine;
 mod peer;
 mod probe;
 pub mod progress;
+mod python;
 pub mod report;
 pub mod sample;
 mod shared;
@@ -57,6 +62,7 @@ mod ticker;
 mod together;
 pub mod units;
 pub mod verdict;
+mod worker;
 
 pub use child::Launcher;
 pub use driver::{Context, run};
@@ -66,3 +72,4 @@ pub use progress::{Progress, Silent};
 pub use report::{Document, Report, SCHEMA_VERSION};
 pub use sample::{Sample, Samples};
 pub use verdict::Verdict;
+pub use worker::serve_if_worker;

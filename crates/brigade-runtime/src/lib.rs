@@ -113,7 +113,7 @@ pub mod park {
         pub use crate::lot::{
             Choice, Found, Parked, Request, Turn, park, unpark_all, unpark_each, unpark_one,
         };
-        pub use crate::owned::{are_woken_alive, park_owned};
+        pub use crate::owned::{are_woken_alive, park_owned, park_owned_with_alarm};
     }
 }
 

@@ -3,17 +3,24 @@
 mod blocking_call;
 mod channels;
 mod context_switch;
+mod crash_isolation;
 mod deadlock;
 mod event_loop_scale;
 mod false_sharing;
 mod frozen_ticker;
+mod gil;
+mod gil_io;
 mod io_bound;
 mod lock_order;
 mod lost_updates;
 mod models;
+mod process_vs_thread;
 mod spawn_cost;
 mod sync_matrix;
 mod thread_memory;
+
+pub(crate) use crash_isolation::Crash;
+pub(crate) use gil::crunch;
 
 use crate::experiment::Experiment;
 
@@ -35,6 +42,10 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &channels::Channels,
         &deadlock::Deadlock,
         &lock_order::LockOrder,
+        &gil::Gil,
+        &gil_io::GilIo,
+        &process_vs_thread::ProcessVsThread,
+        &crash_isolation::CrashIsolation,
     ]
 }
 

@@ -13,7 +13,7 @@ pub(crate) use bucket::Sleep;
 #[cfg(not(loom))]
 pub use bucket::{Choice, Found, Parked, Turn};
 #[cfg(not(loom))]
-pub(crate) use table::{LotWaiter, for_each_waiter};
+pub(crate) use table::{LotWaiter, for_each_waiter, park_with_alarm};
 #[cfg(not(loom))]
 pub use table::{Request, park, unpark_all, unpark_each, unpark_one};
 
