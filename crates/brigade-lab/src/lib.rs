@@ -18,7 +18,11 @@
 //! | [`driver`] | repeats, random order, progress, cancellation |
 //! | [`report`] | what comes out, as data with a schema version |
 //! | [`machine`] | what the machine is and offers |
+//! | `answer` | what a task or a job hands to whoever waits for it |
 //! | `channel` | channels of either kind of threads |
+//! | `compute` | computation of a known length |
+//! | `event_loop` | an event loop on one thread, as small as can be |
+//! | `tasks` | the door to async tasks, whoever runs them |
 //! | `shared` | one number that threads share, guarded in different ways |
 //! | `together` | threads that begin a loop together, and the CPU time they used |
 //! | `echo` | three servers that answer with what they get, and their client |
@@ -30,7 +34,7 @@
 //! 2. Every run of an arm happens in a child process: no arm sees memory, threads, processor
 //!    affinity or a runtime that another arm left behind, and ending the child undoes everything.
 //! 3. A verdict depends on samples alone; the same samples give the same verdict anywhere.
-//! 4. Green threads are reached through the one private module `green`.
+//! 4. Green threads are reached through the one private module `green`, async tasks through `tasks`.
 //!
 //! # Rejected
 //!
@@ -38,10 +42,13 @@
 //! none. *One process for all arms*: a runtime of an earlier arm keeps its carriers, and freed
 //! memory stays in the allocator, so the later arm measures both.
 
+mod answer;
 mod channel;
 pub mod child;
+mod compute;
 pub mod driver;
 mod echo;
+mod event_loop;
 pub mod experiment;
 pub mod experiments;
 mod green;
@@ -53,6 +60,7 @@ pub mod report;
 pub mod sample;
 mod shared;
 pub mod stats;
+mod tasks;
 mod ticker;
 mod together;
 pub mod units;

@@ -3,7 +3,9 @@
 mod blocking_call;
 mod channels;
 mod context_switch;
+mod coroutines;
 mod deadlock;
+mod event_loop_freeze;
 mod event_loop_scale;
 mod false_sharing;
 mod frozen_ticker;
@@ -11,6 +13,7 @@ mod io_bound;
 mod lock_order;
 mod lost_updates;
 mod models;
+mod preemption_fairness;
 mod spawn_cost;
 mod sync_matrix;
 mod thread_memory;
@@ -27,6 +30,9 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &models::Models,
         &blocking_call::BlockingCall,
         &frozen_ticker::FrozenTicker,
+        &preemption_fairness::PreemptionFairness,
+        &coroutines::Coroutines,
+        &event_loop_freeze::EventLoopFreeze,
         &io_bound::IoBound,
         &event_loop_scale::EventLoopScale,
         &lost_updates::LostUpdates,
