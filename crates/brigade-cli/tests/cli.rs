@@ -357,8 +357,14 @@ fn contradictory_orders_are_reported_on_one_thread_and_one_order_is_not() {
 
 /// Whatever their verdicts: those depend on what else the machine does.
 #[test]
-fn experiments_on_tasks_have_every_sample_and_every_number_they_judge_by() {
-    let names = ["preemption-fairness", "coroutines", "event-loop-freeze"];
+fn experiments_on_tasks_and_pools_have_every_sample_and_every_number_they_judge_by() {
+    let names = [
+        "preemption-fairness",
+        "coroutines",
+        "event-loop-freeze",
+        "pool-vs-thread-per-task",
+        "pool-size",
+    ];
     let output = run(&[&["lab", "run", "--json"], &names[..]].concat());
     let document: Document = serde_json::from_slice(&output.stdout).expect("one document");
     let reports = document.reports.iter();

@@ -22,6 +22,7 @@
 //! | `channel` | channels of either kind of threads |
 //! | `compute` | computation of a known length |
 //! | `event_loop` | an event loop on one thread, as small as can be |
+//! | `pool` | the door to thread pools |
 //! | `tasks` | the door to async tasks, whoever runs them |
 //! | `shared` | one number that threads share, guarded in different ways |
 //! | `together` | threads that begin a loop together, and the CPU time they used |
@@ -34,7 +35,8 @@
 //! 2. Every run of an arm happens in a child process: no arm sees memory, threads, processor
 //!    affinity or a runtime that another arm left behind, and ending the child undoes everything.
 //! 3. A verdict depends on samples alone; the same samples give the same verdict anywhere.
-//! 4. Green threads are reached through the one private module `green`, async tasks through `tasks`.
+//! 4. Green threads are reached through the one private module `green`, async tasks through `tasks`, pools
+//!    through `pool`.
 //!
 //! # Rejected
 //!
@@ -54,6 +56,7 @@ pub mod experiments;
 mod green;
 pub mod machine;
 mod peer;
+mod pool;
 mod probe;
 pub mod progress;
 pub mod report;

@@ -13,6 +13,8 @@ mod io_bound;
 mod lock_order;
 mod lost_updates;
 mod models;
+mod pool_size;
+mod pool_vs_thread_per_task;
 mod preemption_fairness;
 mod spawn_cost;
 mod sync_matrix;
@@ -33,6 +35,8 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &preemption_fairness::PreemptionFairness,
         &coroutines::Coroutines,
         &event_loop_freeze::EventLoopFreeze,
+        &pool_vs_thread_per_task::PoolVsThreadPerTask,
+        &pool_size::PoolSize,
         &io_bound::IoBound,
         &event_loop_scale::EventLoopScale,
         &lost_updates::LostUpdates,
