@@ -5,6 +5,7 @@
 //! 1. In the child of a fork nobody waits and nobody holds a lock of the table: the handler makes every bucket as
 //!    new. It is registered before the first waiter enters, hence before any bucket's lock is taken.
 
+use core::cell::Cell;
 use core::ptr::NonNull;
 
 use brigade_context::on_fork_once;
@@ -12,7 +13,8 @@ use brigade_event::Mode;
 
 use super::bucket::{Bucket, Choice, Found, Parked, Queue, Sleep, Ticket, Turn};
 use crate::green::{Current, Runnable, Runnables, Sleeper};
-use crate::prim::{AtomicBool, Lock, NEVER, Ordering, now_ns};
+use crate::in_time::is_in_time;
+use crate::prim::{AtomicBool, Lock, NEVER, Ordering};
 use crate::roster::Wait;
 use crate::task::Task;
 
@@ -88,8 +90,37 @@ pub fn park<R>(
         front: request.front,
     };
     let park = || request.current.park(request.wait, request.deadline_ns);
-    let is_in_time = || request.deadline_ns == NEVER || now_ns() < request.deadline_ns;
+    let is_in_time = || is_in_time(request.deadline_ns);
     bucket(request.address).wait(ticket, is_due, queued, park, is_in_time)
+}
+
+/// As [`park`], without a deadline but with an alarm: it rings at `alarm_ns`, then `on_alarm` runs on the waiting thread,
+/// outside of all locks, and says when it rings again (`u64::MAX`: never). The thread keeps its place among the waiters.
+#[inline]
+pub(crate) fn park_with_alarm<R>(
+    request: &Request<'_>,
+    alarm_ns: u64,
+    mut on_alarm: impl FnMut() -> u64,
+    is_due: impl FnOnce() -> bool,
+    queued: impl FnOnce() -> Option<R>,
+) -> Parked<R> {
+    register_fork_handler();
+    let ticket = Ticket {
+        sleeper: request.current.sleeper(),
+        address: request.address,
+        mode: request.mode,
+        timed: false,
+        front: request.front,
+    };
+    let alarm_ns = Cell::new(alarm_ns);
+    let park = || request.current.park(request.wait, alarm_ns.get());
+    let rings = || {
+        if alarm_ns.get() != NEVER && now_ns() >= alarm_ns.get() {
+            alarm_ns.set(on_alarm());
+        }
+        true
+    };
+    bucket(request.address).wait(ticket, is_due, queued, park, rings)
 }
 
 /// Wakes the waiter for `address` that has waited longest, if there is one. `answer` runs before it knows, under a lock
