@@ -377,3 +377,34 @@ fn contradictory_orders_are_reported_on_one_thread_and_one_order_is_not() {
     };
     assert_eq!(report.verdict, Verdict::Confirmed, "{:?}", report.parts);
 }
+
+/// Whatever their verdicts: those depend on what else the machine does.
+#[test]
+fn experiments_on_tasks_and_pools_have_every_sample_and_every_number_they_judge_by() {
+    let names = [
+        "preemption-fairness",
+        "coroutines",
+        "event-loop-freeze",
+        "pool-vs-thread-per-task",
+        "pool-size",
+    ];
+    let output = run(&[&["lab", "run", "--json"], &names[..]].concat());
+    let document: Document = serde_json::from_slice(&output.stdout).expect("one document");
+    let reports = document.reports.iter();
+    assert_eq!(
+        reports.clone().map(|r| r.name.as_str()).collect::<Vec<_>>(),
+        names
+    );
+    for report in reports {
+        for arm in &report.arms {
+            let name = format!("{}, {}", report.name, arm.key);
+            assert_eq!(arm.problem, None, "{name}");
+            assert_eq!(arm.samples.len(), report.repeats, "{name}");
+            for metric in &report.metrics {
+                let known = |sample: &brigade_lab::Sample| !sample.get(&metric.key).is_nan();
+                assert!(arm.samples.iter().any(known), "{name}, {}", metric.key);
+            }
+        }
+        assert!(!report.premises.is_empty() && !report.parts.is_empty());
+    }
+}

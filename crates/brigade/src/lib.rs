@@ -30,6 +30,7 @@
 //! once if the call is wrapped in [`blocking`].
 
 pub mod alloc;
+pub mod cancel;
 pub mod diag;
 #[doc(hidden)]
 pub mod doctor;

@@ -9,6 +9,7 @@ mod bucket;
 #[cfg(not(loom))]
 mod table;
 
+pub(crate) use bucket::Sleep;
 #[cfg(not(loom))]
 pub use bucket::{Choice, Found, Parked, Turn};
 #[cfg(not(loom))]
@@ -17,4 +18,4 @@ pub(crate) use table::{LotWaiter, for_each_waiter, park_with_alarm};
 pub use table::{Request, park, unpark_all, unpark_each, unpark_one};
 
 #[cfg(all(loom, test))]
-pub(crate) use bucket::{Bucket, Choice, Parked, Queue, Sleep, Ticket};
+pub(crate) use bucket::{Bucket, Choice, Parked, Queue, Ticket};

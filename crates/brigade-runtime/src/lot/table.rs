@@ -13,7 +13,8 @@ use brigade_event::Mode;
 
 use super::bucket::{Bucket, Choice, Found, Parked, Queue, Sleep, Ticket, Turn};
 use crate::green::{Current, Runnable, Runnables, Sleeper};
-use crate::prim::{AtomicBool, Lock, NEVER, Ordering, now_ns};
+use crate::in_time::is_in_time;
+use crate::prim::{AtomicBool, Lock, NEVER, Ordering};
 use crate::roster::Wait;
 use crate::task::Task;
 
@@ -89,7 +90,7 @@ pub fn park<R>(
         front: request.front,
     };
     let park = || request.current.park(request.wait, request.deadline_ns);
-    let is_in_time = || request.deadline_ns == NEVER || now_ns() < request.deadline_ns;
+    let is_in_time = || is_in_time(request.deadline_ns);
     bucket(request.address).wait(ticket, is_due, queued, park, is_in_time)
 }
 
