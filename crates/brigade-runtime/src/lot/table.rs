@@ -14,7 +14,7 @@ use brigade_event::Mode;
 use super::bucket::{Bucket, Choice, Found, Parked, Queue, Sleep, Ticket, Turn};
 use crate::green::{Current, Runnable, Runnables, Sleeper};
 use crate::in_time::is_in_time;
-use crate::prim::{AtomicBool, Lock, NEVER, Ordering};
+use crate::prim::{AtomicBool, Lock, NEVER, Ordering, now_ns};
 use crate::roster::Wait;
 use crate::task::Task;
 
