@@ -5,6 +5,7 @@ mod common;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use brigade::cancel::{self, CancelToken};
@@ -325,5 +326,59 @@ fn the_current_token_belongs_to_the_thread_and_not_to_its_carrier() {
             }
         });
         assert_eq!(CancelToken::current(), CancelToken::never());
+    });
+}
+
+/// Panics when it wakes.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic_any("the waker");
+    }
+}
+
+/// Counts how often it wakes.
+struct Wakes(Count);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.up();
+    }
+}
+
+#[test]
+fn a_waker_that_panics_neither_ends_a_scope_early_nor_keeps_others_asleep() {
+    let _watch = Watch::new("a waker that panics");
+    everywhere(|runtime| {
+        runtime.run(|| {
+            let wakes = Arc::new(Wakes(Count::new()));
+            let (inside, begun) = (Count::new(), Event::new());
+            let mut futures = Vec::new();
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                cancel::scope(|s| {
+                    for waker in [
+                        Waker::from(Arc::clone(&wakes)),
+                        Waker::from(Arc::new(Panics)),
+                        Waker::from(Arc::clone(&wakes)),
+                    ] {
+                        let mut future = Box::pin(s.token().cancelled());
+                        let mut context = Context::from_waker(&waker);
+                        assert!(future.as_mut().poll(&mut context).is_pending());
+                        futures.push(future);
+                    }
+                    s.spawn(|| {
+                        let _inside = Inside::new(&inside);
+                        begun.set();
+                        let _ = cancel::sleep(HOUR);
+                    });
+                    begun.wait();
+                    panic_any("the owner");
+                });
+            }));
+            assert_eq!(inside.get(), 0);
+            assert_eq!(word(result), "the owner");
+            assert_eq!(wakes.0.get(), 2);
+        });
     });
 }

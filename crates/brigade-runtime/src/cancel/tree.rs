@@ -40,7 +40,9 @@
 //! long chain of them would need a frame for each.
 
 use core::cell::{Cell, UnsafeCell};
+use core::mem;
 use core::ptr::{self, NonNull};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -103,7 +105,8 @@ impl Slot {
 pub(crate) struct Slots(*const Slot);
 
 impl Slots {
-    /// Wakes the tasks, outside of all locks.
+    /// Wakes the tasks, outside of all locks. A waker that panics keeps nobody else asleep, and ends neither a scope
+    /// that cancels before it waits for its threads, nor, in a thread that panics, the process.
     pub(crate) fn wake(self) {
         let mut at = self.0;
         while !at.is_null() {
@@ -113,8 +116,11 @@ impl Slots {
             // SAFETY: the slot was taken out, so its waker is ours (invariant 5).
             let waker = unsafe { (*slot.waker.get()).take() };
             drop(slot);
-            if let Some(waker) = waker {
-                waker.wake();
+            if let Some(waker) = waker
+                && let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake()))
+            {
+                // The panic hook has told of it. To drop this may panic in turn.
+                mem::forget(payload);
             }
         }
     }

@@ -152,7 +152,8 @@ impl CancelToken {
 
     /// Ends the token and all below it: their waits end at once. Does nothing if it has ended, or cannot end.
     ///
-    /// It wakes others, and takes time in proportion to how many tokens are below and how many wait.
+    /// It wakes others, and takes time in proportion to how many tokens are below and how many wait. A waker of a task
+    /// that panics is told of by the panic hook only: the others are woken nevertheless.
     pub fn cancel(&self) {
         if let Some(token) = &self.token {
             token.cancel();
