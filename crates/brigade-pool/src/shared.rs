@@ -33,7 +33,8 @@
 //! A queue per thread with stealing: faster for jobs of less than a microsecond, which are what green threads are for; and
 //! first in, first out would be gone. Spinning before a thread sleeps: on two cores it took time from those who submit, and made
 //! round trips longer. Running any job while waiting: see above. More threads while some wait: the number
-//! would not be fixed.
+//! would not be fixed. Taking the next job with the lock that counts the end of the last one: that one's result is still
+//! to be handed over, which may run foreign code for long, while other threads are idle.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -424,37 +425,16 @@ impl Shared {
         POOL.set(self);
         let mut next = self.wait_for_job();
         while let Some((job, begun_ns)) = next.take() {
-            job.run(&mut |panicked| {
-                if self.is_stale() {
-                    return false;
-                }
-                next = self.end_and_take(begun_ns, panicked);
-                true
-            });
+            self.run(&job, begun_ns);
             drop(job);
             if self.is_stale() {
                 // In the child of a fork that the job has made. The thread ends, as any that returns.
                 return;
             }
-            if next.is_none() {
-                next = self.wait_for_job();
-            }
+            // Not before: what dropped a result, or was woken by it, may have taken long, or waited for this very job.
+            next = self.claim(Queue::pop).or_else(|| self.wait_for_job());
         }
         self.thread_ends();
-    }
-
-    /// Counts the end of a job, and takes the next one in the same critical section.
-    fn end_and_take(&self, begun_ns: u64, panicked: bool) -> Option<(AnyJob, u64)> {
-        let now = now_ns();
-        let mut woken = Runnables::new();
-        let job = {
-            let mut guard = self.core.lock();
-            let core = &mut *guard;
-            core.counts.end(now.saturating_sub(begun_ns), panicked);
-            self.take_first(core, now, &mut woken)
-        };
-        woken.schedule();
-        Some((job?, now))
     }
 
     fn take_first(&self, core: &mut Core, now: u64, woken: &mut Runnables) -> Option<AnyJob> {
