@@ -350,6 +350,8 @@ impl Drop for ThreadPool {
         if self.shared.is_stale() {
             // What is in the queue belongs to threads of the parent, and so may the lock.
             mem::forget(Arc::clone(&self.shared));
+            // The memory of those threads may be that of new ones by now, which would be detached in their place.
+            mem::forget(mem::replace(&mut self.threads, RawLock::new(Vec::new())));
         } else if self.shared.is_mine() {
             // The last owner was one of its jobs. What is queued runs; nobody is left to wait for it.
             self.shared.close(false);

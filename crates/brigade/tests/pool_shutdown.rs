@@ -244,7 +244,11 @@ fn the_child_of_a_fork_is_told_that_the_pool_is_closed() {
                         && pool.shutdown_now() == 0
                         && pool.threads() == 0
                         && ThreadPool::new(1).submit(|| 5).join().unwrap() == 5;
+                    // Its threads get the memory of those that the parent has, and are not to be taken for them.
+                    let another = ThreadPool::new(1);
                     drop((pool, busy));
+                    let is_closed = is_closed && another.submit(|| 6).join().unwrap() == 6;
+                    another.shutdown();
                     // SAFETY: ends the child.
                     unsafe { libc::_exit(if is_closed { 7 } else { 1 }) };
                 }
@@ -298,4 +302,62 @@ fn exit_code(pid: libc::pid_t) -> i32 {
     assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
     assert!(libc::WIFEXITED(status), "the child was ended by a signal");
     libc::WEXITSTATUS(status)
+}
+
+/// Calls its closure when it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[test]
+fn a_result_that_blocks_when_it_is_dropped_holds_no_other_job() {
+    let _watch = Watch::new("a result waits for a queued job");
+    let pool = ThreadPool::new(2);
+    let (open_first, first) = occupy(&pool);
+    let begun = Arc::new(Event::new());
+    let (start, done) = (Arc::new(Event::new()), Arc::new(Event::new()));
+    let dropping = Arc::new(Event::new());
+    let (theirs, gate, awaited) = (Arc::clone(&begun), Arc::clone(&start), Arc::clone(&done));
+    let is_dropping = Arc::clone(&dropping);
+    drop(pool.submit(move || {
+        theirs.set();
+        gate.wait();
+        OnDrop(move || {
+            is_dropping.set();
+            awaited.wait();
+        })
+    }));
+    begun.wait();
+    let queued = pool.submit(move || done.set());
+    start.set();
+    dropping.wait();
+    // Now the other thread is free for the job.
+    open_first.set();
+    first.join().unwrap();
+    queued.join().unwrap();
+}
+
+#[test]
+fn a_result_may_join_a_queued_job_when_it_is_dropped() {
+    let _watch = Watch::new("a result joins a queued job");
+    let pool = ThreadPool::new(1);
+    let (open, first) = occupy(&pool);
+    let (sender, receiver) = std::sync::mpsc::channel::<JobHandle<u32>>();
+    let joined = Arc::new(Count::new());
+    let theirs = Arc::clone(&joined);
+    drop(pool.submit(move || {
+        OnDrop(move || {
+            let value = receiver.recv().unwrap().join().unwrap();
+            theirs.set(value as usize);
+        })
+    }));
+    sender.send(pool.submit(|| 7)).unwrap();
+    open.set();
+    first.join().unwrap();
+    drop(pool);
+    assert_eq!(joined.get(), 7);
 }
