@@ -132,7 +132,7 @@ struct Masked(*const AtomicU32);
 
 impl Masked {
     fn new() -> Masked {
-        // SAFETY: no word.
+        // SAFETY: a null word needs nothing to stay alive; the drop puts the old one back.
         Masked(unsafe { replace_operation(ptr::null()) })
     }
 }
