@@ -132,7 +132,7 @@ struct Masked(*const AtomicU32);
 
 impl Masked {
     fn new() -> Masked {
-        // SAFETY: a null word needs nothing to stay alive; the drop puts the old one back.
+        // SAFETY: null is no word, so there is none that has to stay alive.
         Masked(unsafe { replace_operation(ptr::null()) })
     }
 }
