@@ -23,6 +23,11 @@ const CASES: &[common::Case] = &[
     ),
     ("a_timeout_counts_from_the_start_of_its_job", timeouts_start),
     (
+        "timeouts_of_nothing_and_of_for_ever_are_kept",
+        extreme_timeouts,
+    ),
+    ("a_worker_that_is_stopped_is_killed_in_time", stopped_worker),
+    (
         "a_worker_without_memory_is_an_error_of_its_job",
         out_of_memory,
     ),
@@ -236,8 +241,13 @@ fn torn_frame() {
         while pool.stats().running == 0 {
             thread::yield_now();
         }
-        // Whether it has written by now or not.
         let worker = pool.workers()[0].pid;
+        // Before it has read the request, the job would be given to another worker.
+        let sleeps = format!("{} ", libc::SYS_clock_nanosleep);
+        let call = format!("/proc/{worker}/syscall");
+        while !std::fs::read_to_string(&call).is_ok_and(|call| call.starts_with(&sleeps)) {
+            thread::yield_now();
+        }
         // SAFETY: a child of this process.
         unsafe { libc::kill(worker.cast_signed(), libc::SIGTERM) };
         let error = handle.join().expect_err("killed");
@@ -357,4 +367,29 @@ fn endless_stderr() {
         assert!(error.is_timeout(), "{error:.200}");
         assert!(error.stderr_tail().starts_with("xxx"));
     }
+}
+
+fn extreme_timeouts() {
+    let pool = pool(1)
+        .timeout(Duration::MAX)
+        .start_timeout(Duration::MAX)
+        .grace(Duration::MAX)
+        .start()
+        .expect("a pool");
+    let error = pool.submit_timeout(Act::Spin, Duration::ZERO).join();
+    assert!(error.is_err_and(|error| error.is_timeout()));
+    let square = pool.submit(Square(4)).join_timeout(Duration::MAX);
+    assert_eq!(square.expect("in time").expect("a square"), 16);
+    let late = pool.submit(Act::Sleep(10)).join_timeout(Duration::ZERO);
+    assert!(late.is_err());
+    pool.shutdown_timeout(Duration::MAX);
+}
+
+fn stopped_worker() {
+    let pool = quiet(1);
+    let stop = Act::Signal(libc::SIGSTOP);
+    let error = pool.submit_timeout(stop, Duration::from_millis(50)).join();
+    let error = error.expect_err("it never answers");
+    assert!(error.is_timeout(), "{error}");
+    goes_on(&pool, &error);
 }

@@ -58,6 +58,14 @@ const CASES: &[common::Case] = &[
     ),
     ("workers_that_end_leave_no_zombies", no_zombies),
     (
+        "a_pool_keeps_no_descriptors_of_workers_that_ended",
+        no_descriptors_of_the_dead,
+    ),
+    (
+        "a_pool_without_descriptors_for_a_worker_recovers_when_there_are_some",
+        descriptors_run_out,
+    ),
+    (
         "a_worker_that_never_registers_is_an_error_of_the_start",
         silent_program,
     ),
@@ -619,4 +627,43 @@ fn fork_while_others_submit() {
         stop.store(true, Ordering::SeqCst);
         assert_eq!(statuses, [0; 100]);
     });
+}
+
+fn no_descriptors_of_the_dead() {
+    let pool = pool(2).capture_stderr().start().expect("a pool");
+    let count = || {
+        while pool.stats().workers < 2 {
+            thread::yield_now();
+        }
+        procfs::descriptors(std::process::id()).len()
+    };
+    let before = count();
+    for n in 0..200 {
+        pool.run(Act::Signal(libc::SIGKILL)).expect_err("it dies");
+        if n % 20 == 0 {
+            assert_eq!(count(), before);
+        }
+    }
+    assert_eq!(count(), before);
+}
+
+fn descriptors_run_out() {
+    let pool = pool(1).start().expect("a pool");
+    // SAFETY: the limits are written by the first call and read by the others.
+    let limited = |soft: Option<u64>| unsafe {
+        let mut limits: libc::rlimit = std::mem::zeroed();
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits), 0);
+        let before = limits.rlim_cur;
+        limits.rlim_cur = soft.unwrap_or(before);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits), 0);
+        before
+    };
+    let before = limited(Some(3));
+    let died = pool.run(Act::Signal(libc::SIGKILL)).map(drop);
+    let waits = pool.submit(Square(5));
+    let early = waits.join_timeout(Duration::from_millis(10));
+    limited(Some(before));
+    assert_eq!(died.expect_err("it dies").signal(), Some(libc::SIGKILL));
+    let waits = early.expect_err("no worker can be started");
+    assert_eq!(waits.join().expect("now it can"), 25);
 }
