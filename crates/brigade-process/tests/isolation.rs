@@ -207,9 +207,17 @@ fn descriptors_are_not_leaked() {
     );
 }
 
+/// What a test has started ends with it, however that ends.
+fn die_with_test() {
+    // SAFETY: the call takes numbers, and touches no memory of this process.
+    let failed = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+    assert_eq!(failed, 0);
+}
+
 /// A parent whose standard descriptors are closed: at first, so that those of its pool get their numbers; or later,
 /// with the next one, so that those of a worker that is being started do.
 fn be_bare(argument: &str) -> ExitCode {
+    die_with_test();
     let is_first = argument == "first";
     let close_all = |numbers: std::ops::Range<i32>| {
         for fd in numbers {
@@ -365,6 +373,7 @@ fn this_program(role: &str) -> Command {
 
 /// Starts a pool of four, keeps two of them busy, says the numbers of all; then waits to be killed, or exits.
 fn be_parent(argument: &str) -> ExitCode {
+    die_with_test();
     let pool = pool(4).start().expect("a pool");
     let busy = [pool.submit(Act::Spin), pool.submit(Act::Sleep(3_600_000))];
     while pool.stats().running < busy.len() {
