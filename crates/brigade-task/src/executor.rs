@@ -46,7 +46,7 @@ use brigade_runtime::{
 
 use crate::gate::Gate;
 use crate::join::{JoinHandle, Shielded};
-use crate::prim::{AtomicBool, AtomicUsize, Bed, Ordering};
+use crate::prim::{AtomicBool, AtomicUsize, Bed, Ordering, Slept};
 use crate::queue::Queues;
 
 /// Pollers that sleep, for each processor.
@@ -348,8 +348,13 @@ impl Executor {
         }
         // What is woken by the destructors of thread-locals may find the executor gone.
         POLLS_FOR.set(ptr::null());
-        // ORDER: Relaxed: a count.
+        // ORDER: Relaxed: the fence in `ended` orders it before what is looked at there; its partner is the fence in
+        // `stop_searching`, after which `rouse` looks at this count.
         self.pollers.fetch_sub(1, Ordering::Relaxed);
+        // Who came after the last look, and could not start a poller, has relied on this one.
+        if self.gate.ended(|| !self.queues.is_empty()) {
+            self.rouse();
+        }
     }
 
     /// Polls `first` and what comes after it, until there is nothing or others are to run. Then it searches again.
@@ -387,7 +392,8 @@ impl Executor {
         let slept = self.bed.sleep(Location::caller(), is_due);
         // ORDER: Relaxed: as above.
         self.sleepers.fetch_sub(1, Ordering::Relaxed);
-        if !slept && !ends {
+        // Who wakes one has counted it (`rouse`).
+        if slept != Slept::UntilOne && !ends {
             self.gate.search();
         }
         !ends
