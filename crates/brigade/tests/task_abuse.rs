@@ -1,0 +1,181 @@
+//! Tasks where programs seldom go: a runtime that is closing, one processor, handles asked at the wrong time, destructors
+//! and wakers that misbehave.
+
+mod common;
+
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use brigade::runtime::Builder;
+use brigade::task::{self, block_on, sleep, spawn, yield_now};
+use brigade::thread;
+use common::{Count, MODELS, Watch, child, on_each_model};
+
+/// A task that blocks its poller until another task has run.
+fn a_task_waits_for_another() {
+    let outer = spawn(async { spawn(async { 7 }).join().unwrap() });
+    assert_eq!(outer.join().unwrap(), 7);
+}
+
+/// Every poller of the process sleeps, and there is one.
+fn pollers_sleep() -> bool {
+    let all = brigade::diag::threads();
+    let pollers = all
+        .iter()
+        .filter(|info| info.thread.to_string().contains("task poller"));
+    let states: Vec<_> = pollers.map(|info| info.state.to_string()).collect();
+    !states.is_empty() && states.iter().all(|state| state.contains("tasks"))
+}
+
+#[test]
+fn tasks_of_a_closing_runtime_are_polled_though_its_pollers_had_gone_to_sleep() {
+    const NAME: &str = "tasks_of_a_closing_runtime_are_polled_though_its_pollers_had_gone_to_sleep";
+    // In a child, because the pollers of other tests do not sleep when they are asked to.
+    child::run(NAME, &[], || {
+        for model in MODELS {
+            let _watch = Watch::new("tasks of a closing runtime");
+            let runtime = Builder::new().workers(2).model(model).build().unwrap();
+            let (closed, is_closed) = mpsc::channel::<()>();
+            let late = runtime.spawn(move || {
+                a_task_waits_for_another();
+                is_closed.recv().unwrap();
+                for _ in 0..10 {
+                    a_task_waits_for_another();
+                }
+            });
+            while !pollers_sleep() {
+                std::thread::yield_now();
+            }
+            drop(runtime);
+            closed.send(()).unwrap();
+            late.join().unwrap();
+        }
+    })
+    .assert_success();
+}
+
+#[test]
+fn a_task_that_always_gives_way_keeps_no_thread_from_running() {
+    on_each_model(|runtime| {
+        runtime.run(|| {
+            let flag = Arc::new(AtomicBool::new(false));
+            let theirs = Arc::clone(&flag);
+            let task = spawn(async move {
+                while !theirs.load(Ordering::Acquire) {
+                    yield_now().await;
+                }
+            });
+            thread::yield_now();
+            let setter = thread::spawn(move || flag.store(true, Ordering::Release));
+            task.join().unwrap();
+            setter.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_future_that_always_gives_way_in_block_on_keeps_no_thread_from_running() {
+    on_each_model(|runtime| {
+        runtime.run(|| {
+            let flag = Arc::new(AtomicBool::new(false));
+            let theirs = Arc::clone(&flag);
+            let setter = thread::spawn(move || theirs.store(true, Ordering::Release));
+            block_on(async {
+                while !flag.load(Ordering::Acquire) {
+                    yield_now().await;
+                }
+            });
+            setter.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn an_aborted_task_is_seen_to_have_finished_without_awaiting_it() {
+    let _watch = Watch::new("an aborted task that nobody awaits");
+    let dropped = Arc::new(Count::new());
+    struct Guard(Arc<Count>);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            self.0.up();
+        }
+    }
+    let guard = Guard(Arc::clone(&dropped));
+    let task = spawn(async move {
+        let _guard = guard;
+        pending::<()>().await;
+    });
+    task.abort();
+    while !task.is_finished() {
+        std::thread::yield_now();
+    }
+    assert_eq!(dropped.get(), 1, "finished before its future was gone");
+    assert!(task.join().unwrap_err().is_cancelled());
+}
+
+/// An output, or a payload, that nobody takes.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("in a destructor");
+    }
+}
+
+#[test]
+fn an_output_whose_destructor_panics_harms_nobody() {
+    child::run(
+        "an_output_whose_destructor_panics_harms_nobody",
+        &[],
+        || {
+            drop(spawn(async { Bomb }));
+            drop(spawn(async { std::panic::panic_any(Bomb) }));
+            while task::live() > 0 {
+                std::thread::yield_now();
+            }
+            let ended = spawn(async { Bomb });
+            while !ended.is_finished() {
+                std::thread::yield_now();
+            }
+            drop(ended);
+            assert_eq!(spawn(async { 1 }).join().unwrap(), 1);
+        },
+    )
+    .assert_success();
+}
+
+#[test]
+fn futures_are_waited_for_and_tasks_spawned_while_thread_locals_go() {
+    struct Late(&'static Count);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            block_on(sleep(Duration::from_millis(1)));
+            let inner = spawn(async { yield_now().await });
+            block_on(inner).unwrap();
+            self.0.up();
+        }
+    }
+    static DONE: Count = Count::new();
+    thread_local!(static LATE: Late = const { Late(&DONE) });
+    on_each_model(|runtime| {
+        let before = DONE.get();
+        runtime.run(|| {
+            for first in [true, false] {
+                thread::spawn(move || {
+                    if first {
+                        LATE.with(|_| ());
+                    }
+                    block_on(async { yield_now().await });
+                    LATE.with(|_| ());
+                })
+                .join()
+                .unwrap();
+            }
+            let task = spawn(async { LATE.with(|_| ()) });
+            task.join().unwrap();
+        });
+        assert!(DONE.get() >= before + 2);
+    });
+}
