@@ -18,6 +18,9 @@
 //! when it is closing and nothing is live. The executor belongs to the runtime and does not keep it; the pollers do, and
 //! while something is live there is one, unless the runtime could not start it.
 //!
+//! A closing runtime refuses threads to who wakes a task from outside. So while it is closing a poller that goes to poll
+//! sees to it that another one searches, and hence sleeps when it has found nothing: there is always one to be woken.
+//!
 //! # Forks
 //!
 //! In the child of a fork the parent's tasks do not exist: a waker that is called there does nothing, and leaks.
@@ -86,9 +89,11 @@ pub(crate) struct Executor {
 impl Extension for Executor {
     fn closing(&self) {
         // ORDER: SeqCst: in one order with `live`: the last task or this wakes the pollers that are to end.
-        self.is_closing.store(true, Ordering::SeqCst);
+        self.is_closing.swap(true, Ordering::SeqCst);
         if self.is_over() {
             self.bed.wake_all();
+        } else if self.gate.claim_if(|| true) {
+            self.rouse();
         }
     }
 }
@@ -348,18 +353,20 @@ impl Executor {
         }
         // What is woken by the destructors of thread-locals may find the executor gone.
         POLLS_FOR.set(ptr::null());
-        // ORDER: Relaxed: the fence in `ended` orders it before what is looked at there; its partner is the fence in
+        // ORDER: Relaxed: the fence in `claim_if` orders it before what is looked at there; its partner is the fence in
         // `stop_searching`, after which `rouse` looks at this count.
         self.pollers.fetch_sub(1, Ordering::Relaxed);
         // Who came after the last look, and could not start a poller, has relied on this one.
-        if self.gate.ended(|| !self.queues.is_empty()) {
+        if self.gate.claim_if(|| !self.queues.is_empty()) {
             self.rouse();
         }
     }
 
     /// Polls `first` and what comes after it, until there is nothing or others are to run. Then it searches again.
     fn poll_on(&self, first: Runnable) {
-        if self.gate.found(|| !self.queues.is_empty()) {
+        // ORDER: SeqCst: as in `closing`, which sees to one more itself.
+        let is_closing = || self.is_closing.load(Ordering::SeqCst);
+        if self.gate.found(|| !self.queues.is_empty() || is_closing()) {
             self.rouse();
         }
         let mut next = Some(first);

@@ -77,13 +77,13 @@ impl Gate {
         self.stop_searching() && is_work_left() && self.claim()
     }
 
-    /// A poller that did not search has ended, and was counted out of the pollers by an atomic read-modify-write. True: as
-    /// for [`Gate::found`].
+    /// By who does not search, right after an atomic read-modify-write that others may have missed who stopped searching
+    /// before. True: as for [`Gate::found`].
     #[must_use]
-    pub(crate) fn ended(&self, is_work_left: impl FnOnce() -> bool) -> bool {
-        // Before the queues are looked at; its partner is the fence in `stop_searching`, by who could not start one.
+    pub(crate) fn claim_if(&self, is_due: impl FnOnce() -> bool) -> bool {
+        // Its partner is the fence in `stop_searching`: what was written is seen after that, or the count is seen here.
         fence_after_rmw();
-        is_work_left() && self.claim()
+        is_due() && self.claim()
     }
 
     /// A poller no longer searches. True: it was the last one. What it does next sees what was queued before somebody

@@ -3,9 +3,10 @@
 
 mod common;
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use brigade::runtime::Builder;
@@ -54,6 +55,50 @@ fn tasks_of_a_closing_runtime_are_polled_though_its_pollers_had_gone_to_sleep() 
         }
     })
     .assert_success();
+}
+
+#[test]
+fn a_task_of_a_closing_runtime_is_woken_from_outside_while_all_pollers_are_held_up() {
+    /// More than the pollers that are kept asleep.
+    const HELD: usize = 12;
+    for model in MODELS {
+        let _watch = Watch::new("a wake from outside while closing");
+        let runtime = Builder::new().workers(2).model(model).build().unwrap();
+        let handle = runtime.handle();
+        let (wake, is_woken) = mpsc::channel::<Waker>();
+        let (done, is_done) = mpsc::channel();
+        let go = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&go);
+        let woken = poll_fn(move |context| {
+            if theirs.load(Ordering::Acquire) {
+                done.send(()).unwrap();
+                return Poll::Ready(());
+            }
+            wake.send(context.waker().clone()).unwrap();
+            Poll::Pending
+        });
+        let woken = handle.spawn_task(woken).unwrap();
+        let waker = is_woken.recv().unwrap();
+        // The first waits for the task in its poll, the others for the first.
+        let held = Arc::new(Count::new());
+        let first_is_done = Arc::new(std::sync::Mutex::new(is_done));
+        let tasks: Vec<_> = (0..HELD)
+            .map(|_| {
+                let (held, is_done) = (Arc::clone(&held), Arc::clone(&first_is_done));
+                let task = async move {
+                    held.up();
+                    let _ = is_done.lock().unwrap().recv();
+                };
+                handle.spawn_task(task).unwrap()
+            })
+            .collect();
+        held.kernel_wait_for(HELD);
+        drop(runtime);
+        go.store(true, Ordering::Release);
+        waker.wake();
+        woken.join().unwrap();
+        tasks.into_iter().for_each(|task| task.join().unwrap());
+    }
 }
 
 #[test]
