@@ -57,6 +57,10 @@ const KEPT: usize = 2;
 /// How long a poller that is a kernel thread holds back while others get on.
 const HOLD_BACK: Duration = Duration::from_millis(1);
 
+/// Bytes of a future that is boxed first. Without optimisation it is copied a dozen times on the way into its task, which
+/// is more than a green thread has stack for.
+const LARGE: usize = 2048;
+
 /// What the cell of a task keeps: the executor, unless the task is local to a thread.
 pub(crate) type Home = Option<Arc<Executor>>;
 /// A task that is to be polled.
@@ -223,6 +227,18 @@ where
 ///
 /// As [`try_spawn`].
 pub fn spawn_on<F>(runtime: &RuntimeHandle, future: F) -> io::Result<JoinHandle<F::Output>>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    if size_of::<F>() > LARGE {
+        start(runtime, Box::pin(future))
+    } else {
+        start(runtime, future)
+    }
+}
+
+fn start<F>(runtime: &RuntimeHandle, future: F) -> io::Result<JoinHandle<F::Output>>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,

@@ -138,6 +138,21 @@ fn a_future_that_always_gives_way_in_block_on_keeps_no_thread_from_running() {
 }
 
 #[test]
+fn a_large_future_is_spawned_from_a_small_stack() {
+    async fn large() -> usize {
+        let ballast = [1_u8; 20_000];
+        yield_now().await;
+        std::hint::black_box(&ballast).len()
+    }
+    // In a child, because a stack that overflows ends the process.
+    child::run("a_large_future_is_spawned_from_a_small_stack", &[], || {
+        let spawner = thread::spawn(|| spawn(large()).join().unwrap());
+        assert_eq!(spawner.join().unwrap(), 20_000);
+    })
+    .assert_success();
+}
+
+#[test]
 fn an_aborted_task_is_seen_to_have_finished_without_awaiting_it() {
     let _watch = Watch::new("an aborted task that nobody awaits");
     let dropped = Arc::new(Count::new());
