@@ -43,6 +43,7 @@ pub enum Default {
 /// For as long as the command takes. The quick tour takes less than a minute.
 #[must_use]
 pub fn run(default: Default) -> ExitCode {
+    brigade_lab::serve_if_worker();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

@@ -346,6 +346,29 @@ fn deadlocks_hang_their_own_process_alone_and_are_reported_only_where_there_are_
 }
 
 #[test]
+fn a_crash_takes_the_threads_of_its_process_along_and_no_other_process() {
+    let output = run(&["lab", "run", "crash-isolation", "--json"]);
+    let document: Document = serde_json::from_slice(&output.stdout).expect("one document");
+    let [report] = &document.reports[..] else {
+        panic!("one report")
+    };
+    assert_eq!(report.verdict, Verdict::Confirmed, "{:?}", report.parts);
+    for (arm, finished) in [
+        ("panic-kernel", 1.0),
+        ("panic-green", 1.0),
+        ("fault-thread", 0.0),
+        ("fault-process", 1.0),
+        ("fault-worker", 1.0),
+        ("abort-worker", 1.0),
+    ] {
+        assert_eq!(
+            values(report, arm, "finished"),
+            vec![finished; report.repeats]
+        );
+    }
+}
+
+#[test]
 fn contradictory_orders_are_reported_on_one_thread_and_one_order_is_not() {
     let output = run(&["lab", "run", "lock-order", "--json"]);
     let document: Document = serde_json::from_slice(&output.stdout).expect("one document");
@@ -353,4 +376,35 @@ fn contradictory_orders_are_reported_on_one_thread_and_one_order_is_not() {
         panic!("one report")
     };
     assert_eq!(report.verdict, Verdict::Confirmed, "{:?}", report.parts);
+}
+
+/// Whatever their verdicts: those depend on what else the machine does.
+#[test]
+fn experiments_on_tasks_and_pools_have_every_sample_and_every_number_they_judge_by() {
+    let names = [
+        "preemption-fairness",
+        "coroutines",
+        "event-loop-freeze",
+        "pool-vs-thread-per-task",
+        "pool-size",
+    ];
+    let output = run(&[&["lab", "run", "--json"], &names[..]].concat());
+    let document: Document = serde_json::from_slice(&output.stdout).expect("one document");
+    let reports = document.reports.iter();
+    assert_eq!(
+        reports.clone().map(|r| r.name.as_str()).collect::<Vec<_>>(),
+        names
+    );
+    for report in reports {
+        for arm in &report.arms {
+            let name = format!("{}, {}", report.name, arm.key);
+            assert_eq!(arm.problem, None, "{name}");
+            assert_eq!(arm.samples.len(), report.repeats, "{name}");
+            for metric in &report.metrics {
+                let known = |sample: &brigade_lab::Sample| !sample.get(&metric.key).is_nan();
+                assert!(arm.samples.iter().any(known), "{name}, {}", metric.key);
+            }
+        }
+        assert!(!report.premises.is_empty() && !report.parts.is_empty());
+    }
 }

@@ -267,6 +267,7 @@ fn kind(kind: LockKind) -> &'static str {
         LockKind::Mutex => "mutex",
         LockKind::RwLock => "rwlock",
         LockKind::Once => "once",
+        LockKind::InterpreterLock => "interpreter_lock",
         _ => "other",
     }
 }

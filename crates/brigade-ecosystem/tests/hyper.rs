@@ -18,6 +18,8 @@ use hyper::{Request, Response, client, server};
 
 /// Kernel threads of the default runtime, which are none of the test's.
 const DEFAULT_RUNTIME: usize = 8;
+/// Longer than any test.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Answers with the path, `SLOW` later if that begins with `/slow`, and with what was sent.
 async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -41,7 +43,8 @@ struct Server {
 }
 
 impl Server {
-    fn start(runtime: &Runtime, http2: bool) -> Server {
+    /// `patience`: how long a client may take for the head of its request.
+    fn start(runtime: &Runtime, http2: bool, patience: Duration) -> Server {
         let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).expect("a free port");
         let address = listener.get_ref().local_addr().expect("a bound socket");
         let accepts = async move {
@@ -54,9 +57,7 @@ impl Server {
                     task::spawn(async move { served.await.is_ok() })
                 } else {
                     let mut builder = server::conn::http1::Builder::new();
-                    builder
-                        .timer(TaskTimer)
-                        .header_read_timeout(Duration::from_millis(200));
+                    builder.timer(TaskTimer).header_read_timeout(patience);
                     let served = builder.serve_connection(stream, service_fn(echo));
                     task::spawn(async move { served.await.is_ok() })
                 };
@@ -110,7 +111,7 @@ fn expected(path: &str, body: &[u8]) -> Vec<u8> {
 fn slow_answers_overlap_and_hold_no_kernel_threads() {
     const CLIENTS: usize = 60;
     on_two_workers(|runtime| {
-        let server = Server::start(runtime, false);
+        let server = Server::start(runtime, false, HOUR);
         let address = server.address;
         let answers = Overlap::of(SLOW).own_kernel_threads(DEFAULT_RUNTIME).check(
             runtime,
@@ -130,7 +131,7 @@ fn many_requests_get_their_own_answers() {
     const CLIENTS: usize = 16;
     const ROUNDS: usize = 30;
     on_two_workers(|runtime| {
-        let server = Server::start(runtime, false);
+        let server = Server::start(runtime, false, HOUR);
         let address = server.address;
         on_green_threads(runtime, CLIENTS, move |client| {
             // From nothing to more than the buffers of both sockets.
@@ -150,7 +151,7 @@ fn many_requests_get_their_own_answers() {
 fn streams_of_one_connection_share_it() {
     const STREAMS: usize = 40;
     on_two_workers(|runtime| {
-        let server = Server::start(runtime, true);
+        let server = Server::start(runtime, true, HOUR);
         let address = server.address;
         let client = runtime.spawn(move || {
             task::block_on(async move {
@@ -188,7 +189,7 @@ fn streams_of_one_connection_share_it() {
 #[test]
 fn the_timer_ends_a_connection_that_says_nothing() {
     on_two_workers(|runtime| {
-        let server = Server::start(runtime, false);
+        let server = Server::start(runtime, false, Duration::from_millis(50));
         let address = server.address;
         let silent = runtime.spawn(move || {
             use std::io::{Read, Write};

@@ -25,6 +25,8 @@ pub enum LockKind {
     RwLock,
     /// Something that is initialised once, by one thread while others wait.
     Once,
+    /// The lock of an interpreter, which threads take in turn.
+    InterpreterLock,
 }
 
 impl fmt::Display for LockKind {
@@ -33,6 +35,7 @@ impl fmt::Display for LockKind {
             LockKind::Mutex => "Mutex",
             LockKind::RwLock => "RwLock",
             LockKind::Once => "Once",
+            LockKind::InterpreterLock => "InterpreterLock",
         })
     }
 }
@@ -62,9 +65,15 @@ impl LockTag {
     #[must_use]
     #[track_caller]
     pub const fn new(kind: LockKind) -> LockTag {
+        LockTag::made_at(kind, Location::caller())
+    }
+
+    /// The tag of a lock that was made at `created`, before its tag.
+    #[must_use]
+    pub const fn made_at(kind: LockKind, created: &'static Location<'static>) -> LockTag {
         LockTag {
             owner: AtomicPtr::new(ptr::null_mut()),
-            created: Location::caller(),
+            created,
             name: None,
             class: AtomicU32::new(0),
             rank: 0,

@@ -47,6 +47,8 @@ pub enum WaitReason {
     WaitGroup = 44,
     /// `Event::wait` and its variants.
     Event = 45,
+    /// `InterpreterLock::enter`, and what enters it again.
+    InterpreterLock = 75,
     /// A channel that is to take a message.
     Send = 30,
     /// A channel that is to have a message.
@@ -95,6 +97,7 @@ impl WaitReason {
             43 => WaitReason::Barrier,
             44 => WaitReason::WaitGroup,
             45 => WaitReason::Event,
+            75 => WaitReason::InterpreterLock,
             30 => WaitReason::Send,
             31 => WaitReason::Recv,
             32 => WaitReason::Select,
@@ -134,6 +137,7 @@ impl fmt::Display for WaitReason {
             WaitReason::Barrier => "barrier",
             WaitReason::WaitGroup => "wait group",
             WaitReason::Event => "event",
+            WaitReason::InterpreterLock => "interpreter lock",
             WaitReason::Send => "send",
             WaitReason::Recv => "recv",
             WaitReason::Select => "select",
@@ -176,6 +180,7 @@ mod tests {
             WaitReason::Barrier,
             WaitReason::WaitGroup,
             WaitReason::Event,
+            WaitReason::InterpreterLock,
             WaitReason::Send,
             WaitReason::Recv,
             WaitReason::Select,

@@ -18,7 +18,15 @@
 //! | [`driver`] | repeats, random order, progress, cancellation |
 //! | [`report`] | what comes out, as data with a schema version |
 //! | [`machine`] | what the machine is and offers |
+//! | `answer` | what a task or a job hands to whoever waits for it |
 //! | `channel` | channels of either kind of threads |
+//! | `forked` | processes that an arm forks |
+//! | `worker` | what worker processes of experiments do |
+//! | `python` | the Python interpreters on this machine, as arms |
+//! | `compute` | computation of a known length |
+//! | `event_loop` | an event loop on one thread, as small as can be |
+//! | `pool` | the door to thread pools |
+//! | `tasks` | the door to async tasks, whoever runs them |
 //! | `shared` | one number that threads share, guarded in different ways |
 //! | `together` | threads that begin a loop together, and the CPU time they used |
 //! | `echo` | three servers that answer with what they get, and their client |
@@ -30,7 +38,8 @@
 //! 2. Every run of an arm happens in a child process: no arm sees memory, threads, processor
 //!    affinity or a runtime that another arm left behind, and ending the child undoes everything.
 //! 3. A verdict depends on samples alone; the same samples give the same verdict anywhere.
-//! 4. Green threads are reached through the one private module `green`.
+//! 4. Green threads are reached through the one private module `green`, async tasks through `tasks`, pools
+//!    through `pool`.
 //!
 //! # Rejected
 //!
@@ -38,25 +47,33 @@
 //! none. *One process for all arms*: a runtime of an earlier arm keeps its carriers, and freed
 //! memory stays in the allocator, so the later arm measures both.
 
+mod answer;
 mod channel;
 pub mod child;
+mod compute;
 pub mod driver;
 mod echo;
+mod event_loop;
 pub mod experiment;
 pub mod experiments;
+mod forked;
 mod green;
 pub mod machine;
 mod peer;
+mod pool;
 mod probe;
 pub mod progress;
+mod python;
 pub mod report;
 pub mod sample;
 mod shared;
 pub mod stats;
+mod tasks;
 mod ticker;
 mod together;
 pub mod units;
 pub mod verdict;
+mod worker;
 
 pub use child::Launcher;
 pub use driver::{Context, run};
@@ -66,3 +83,4 @@ pub use progress::{Progress, Silent};
 pub use report::{Document, Report, SCHEMA_VERSION};
 pub use sample::{Sample, Samples};
 pub use verdict::Verdict;
+pub use worker::serve_if_worker;

@@ -65,6 +65,11 @@ impl Samples {
         self.0.get(arm).map_or(&[], Vec::as_slice)
     }
 
+    /// The arms that have samples, in alphabetical order.
+    pub fn arms(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// The summary of one number over all samples of `arm`.
     #[must_use]
     pub fn summary(&self, arm: &str, key: &str) -> Summary {

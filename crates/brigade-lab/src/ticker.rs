@@ -17,6 +17,8 @@ pub(crate) struct Ticks {
     lateness: Vec<f64>,
     /// The longest time between two ticks, or between a tick and either end, in nanoseconds.
     pub(crate) longest_gap: f64,
+    /// How many of them came before the end, late or not.
+    pub(crate) before_end: usize,
 }
 
 impl Ticks {
@@ -25,12 +27,21 @@ impl Ticks {
         self.lateness.len()
     }
 
+    /// The lateness that half of the ticks keep, in nanoseconds.
+    pub(crate) fn p50(&self) -> f64 {
+        self.late(0.5)
+    }
+
     /// The lateness that 99 of 100 ticks keep, in nanoseconds.
     pub(crate) fn p99(&self) -> f64 {
+        self.late(0.99)
+    }
+
+    fn late(&self, q: f64) -> f64 {
         if self.lateness.is_empty() {
             f64::NAN
         } else {
-            quantile(&self.lateness, 0.99)
+            quantile(&self.lateness, q)
         }
     }
 
@@ -47,22 +58,75 @@ pub(crate) fn tick(
     period: Duration,
     sleep_until: impl Fn(Instant),
 ) -> Ticks {
-    let mut lateness = Vec::with_capacity(1024);
-    let mut longest = Duration::ZERO;
-    let (mut last, mut due) = (start, start + period);
-    while due < end {
+    let mut schedule = Schedule::new(start, end, period);
+    while let Some(due) = schedule.next() {
         sleep_until(due);
-        let now = Instant::now();
-        lateness.push((now - due).as_nanos() as f64);
-        longest = longest.max(now - last);
-        last = now;
-        due += period;
+        schedule.ticked(Instant::now());
     }
-    longest = longest.max(Instant::now().saturating_duration_since(last));
-    lateness.sort_by(f64::total_cmp);
-    Ticks {
-        lateness,
-        longest_gap: longest.as_nanos() as f64,
+    schedule.over()
+}
+
+/// The same in an async task.
+pub(crate) async fn tick_async<S: Future<Output = ()>>(
+    start: Instant,
+    end: Instant,
+    period: Duration,
+    sleep_until: impl Fn(Instant) -> S,
+) -> Ticks {
+    let mut schedule = Schedule::new(start, end, period);
+    while let Some(due) = schedule.next() {
+        sleep_until(due).await;
+        schedule.ticked(Instant::now());
+    }
+    schedule.over()
+}
+
+/// The times that are fixed, and what became of those that have passed.
+struct Schedule {
+    due: Instant,
+    end: Instant,
+    period: Duration,
+    last: Instant,
+    longest: Duration,
+    lateness: Vec<f64>,
+    before_end: usize,
+}
+
+impl Schedule {
+    fn new(start: Instant, end: Instant, period: Duration) -> Self {
+        Self {
+            due: start + period,
+            end,
+            period,
+            last: start,
+            longest: Duration::ZERO,
+            lateness: Vec::with_capacity(1024),
+            before_end: 0,
+        }
+    }
+
+    /// When the next tick is due, if there is one.
+    fn next(&self) -> Option<Instant> {
+        (self.due < self.end).then_some(self.due)
+    }
+
+    /// The tick that was due came at `now`.
+    fn ticked(&mut self, now: Instant) {
+        self.lateness.push((now - self.due).as_nanos() as f64);
+        self.longest = self.longest.max(now - self.last);
+        self.before_end += usize::from(now < self.end);
+        self.last = now;
+        self.due += self.period;
+    }
+
+    fn over(mut self) -> Ticks {
+        let rest = Instant::now().saturating_duration_since(self.last);
+        self.lateness.sort_by(f64::total_cmp);
+        Ticks {
+            lateness: self.lateness,
+            longest_gap: self.longest.max(rest).as_nanos() as f64,
+            before_end: self.before_end,
+        }
     }
 }
 
@@ -82,6 +146,7 @@ mod tests {
             calls.set(calls.get() + 1)
         });
         assert_eq!((ticks.count(), calls.get()), (4, 4));
+        assert_eq!(ticks.before_end, 0);
         assert!(ticks.longest_gap >= 10e9);
         assert!(ticks.latest() >= 9e9 && ticks.p99() <= ticks.latest());
     }

@@ -29,7 +29,7 @@ use crate::shared::{Orders, Pending, Phase, Shared};
 use crate::stats::WorkerStatus;
 
 /// Starts that fail one after the other, without any worker left, until the pool gives up.
-const MAX_FAILURES: u32 = 6;
+const MAX_FAILURES: u32 = 8;
 /// The pause after the first start that fails; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(10);
 

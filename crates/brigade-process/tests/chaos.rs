@@ -129,20 +129,26 @@ impl Drop for Notes {
     }
 }
 
-/// Kills a random worker now and then until told to stop; gives the numbers of all it killed.
+/// Kills a random worker whenever some jobs have come to their ends, until told to stop; gives the numbers of all it
+/// killed. So the pool gets on however slow the machine is.
 fn kill_workers(pool: &Pool, stop: &AtomicBool, random: &mut Random) -> HashSet<u32> {
     let mut killed = HashSet::new();
+    let mut next = 0;
     // ORDER: SeqCst, partner of the store in `under_fire`.
     while !stop.load(Ordering::SeqCst) {
+        thread::sleep(Duration::from_micros(random.below(2000)));
+        let stats = pool.stats();
         let workers = pool.workers();
         let pick = random.below(workers.len().max(1) as u64) as usize;
-        if let Some(worker) = workers.get(pick) {
+        if let Some(worker) = workers.get(pick)
+            && stats.completed + stats.crashed >= next
+        {
             // SAFETY: takes numbers. A number that was given to another process in so short a time would be the
             // test's failure, not its success.
             unsafe { libc::kill(worker.pid.cast_signed(), libc::SIGKILL) };
             killed.insert(worker.pid);
+            next = stats.completed + stats.crashed + 1 + random.below(8);
         }
-        thread::sleep(Duration::from_micros(random.below(10_000)));
     }
     killed
 }
@@ -161,7 +167,13 @@ fn under_fire(pool: &Pool, notes: &Notes) -> (Vec<(u32, Outcome)>, HashSet<u32>)
                 scope.spawn(move || {
                     let numbers = (first..JOBS).step_by(SUBMITTERS as usize);
                     // Some large, so that workers die over them while they read and write.
-                    let length = |n: u32| if n % 5 == 0 { payload.len() } else { 10 };
+                    let length = |n: u32| {
+                        if n.is_multiple_of(5) {
+                            payload.len()
+                        } else {
+                            10
+                        }
+                    };
                     let handles: Vec<_> = numbers
                         .map(|n| (n, pool.submit(notes.job(n, &payload[..length(n)]))))
                         .collect();
@@ -181,7 +193,11 @@ fn under_fire(pool: &Pool, notes: &Notes) -> (Vec<(u32, Outcome)>, HashSet<u32>)
         let results = std::mem::take(&mut *results.lock().expect("no panic"));
         for (n, outcome) in &results {
             if let Ok((number, bytes)) = outcome {
-                let length = if n % 5 == 0 { payload.len() } else { 10 };
+                let length = if n.is_multiple_of(5) {
+                    payload.len()
+                } else {
+                    10
+                };
                 assert_eq!(*number, !n);
                 assert!(bytes.iter().rev().eq(&payload[..length]), "job {n}");
             }

@@ -43,6 +43,10 @@ const CASES: &[common::Case] = &[
         idle_workers_killed,
     ),
     (
+        "a_reply_counts_though_its_worker_has_ended_when_it_is_read",
+        reply_of_dead_worker,
+    ),
+    (
         "a_job_is_done_again_as_often_as_is_allowed_and_not_more",
         retries,
     ),
@@ -155,9 +159,9 @@ fn timeouts_kill() {
 
 fn timeouts_start() {
     let pool = pool(1).start().expect("a pool");
-    let first = pool.submit(Act::Sleep(300));
+    let first = pool.submit(Act::Sleep(2500));
     // It waits for longer than it may take.
-    let second = pool.submit_timeout(Square(5), Duration::from_millis(150));
+    let second = pool.submit_timeout(Square(5), Duration::from_secs(2));
     first.join().expect("it has slept");
     assert_eq!(second.join().expect("it had not begun"), 25);
 }
@@ -265,6 +269,15 @@ fn idle_workers_killed() {
     let stats = pool.stats();
     assert_eq!((stats.crashed, stats.completed), (0, 20));
     assert_eq!(stats.restarts, 20);
+}
+
+fn reply_of_dead_worker() {
+    let pool = quiet(1);
+    for _ in 0..3 {
+        let reply = pool.run(Act::ReplyAndExit).expect("it had replied");
+        assert_eq!(reply, "replied");
+    }
+    assert_eq!(pool.stats().crashed, 0);
 }
 
 fn retries() {

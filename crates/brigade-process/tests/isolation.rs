@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
@@ -25,6 +25,10 @@ const CASES: &[common::Case] = &[
         parent_without_descriptors,
     ),
     ("the_standard_input_of_a_worker_is_empty", stdin_is_empty),
+    (
+        "the_standard_output_of_a_worker_can_be_discarded",
+        stdout_is_discarded,
+    ),
     (
         "a_worker_blocks_ignores_and_handles_no_signals_of_its_parent",
         signals_are_reset,
@@ -117,7 +121,7 @@ fn play(role: &str) -> Option<ExitCode> {
         }
         "bare" => {
             jobs().serve_if_worker();
-            return Some(be_bare());
+            return Some(be_bare(argument));
         }
         _ => {}
     }
@@ -159,7 +163,7 @@ fn descriptors_are_not_leaked() {
     let pool = pool(2).start().expect("a pool");
     let seen = pool.run(Act::Descriptors).expect("a list");
     for fd in leaked {
-        // SAFETY: opened above.
+        // SAFETY: takes a number; the descriptor was opened above and is used by nobody.
         unsafe { libc::close(fd) };
     }
     let lines: Vec<&str> = seen.lines().collect();
@@ -177,31 +181,57 @@ fn descriptors_are_not_leaked() {
     );
 }
 
-/// A parent whose standard descriptors are closed, so that those of its pool get their numbers.
-fn be_bare() -> ExitCode {
-    for fd in 0..3 {
-        // SAFETY: takes a number; nobody uses the descriptors any more.
-        unsafe { libc::close(fd) };
+/// A parent whose standard descriptors are closed: at first, so that those of its pool get their numbers; or later,
+/// with the next one, so that those of a worker that is being started do.
+fn be_bare(argument: &str) -> ExitCode {
+    let is_first = argument == "first";
+    let close_all = |numbers: std::ops::Range<i32>| {
+        for fd in numbers {
+            // SAFETY: takes a number; nobody uses the descriptors any more.
+            unsafe { libc::close(fd) };
+        }
+    };
+    if is_first {
+        close_all(0..3);
     }
-    let pool = pool(2).capture_stderr().start().expect("a pool");
+    let next = fs::File::open("/dev/null").expect("a descriptor");
+    let setup = if is_first {
+        pool(1).capture_stderr()
+    } else {
+        pool(1)
+    };
+    let pool = setup.start().expect("a pool");
+    if !is_first {
+        assert_eq!(next.into_raw_fd(), 3);
+        close_all(0..4);
+    }
+    let error = pool.run(Act::Say("heard".to_owned(), Box::new(Act::Exit(1))));
+    let error = error.expect_err("it exits");
+    let is_heard = error.stderr_tail() == if is_first { "heard\n" } else { "" };
+    // Of a worker that took the place of another.
     let seen = pool.run(Act::Descriptors).expect("a list");
     let lines: Vec<&str> = seen.lines().collect();
+    let stderr = if is_first { "2 pipe:" } else { "2 /dev/null" };
     let is_right = lines.len() == 5
         && lines[0] == "0 /dev/null"
         && lines[1] == "1 /dev/null"
-        && lines[2].starts_with("2 pipe:")
+        && lines[2].starts_with(stderr)
         && lines[3].starts_with("3 socket:")
         && pool.run(Square(4)).is_ok_and(|square| square == 16);
-    let said = Act::Say("heard".to_owned(), Box::new(Act::Exit(1)));
-    let is_heard = pool
-        .run(said)
-        .is_err_and(|error| error.stderr_tail() == "heard\n");
     ExitCode::from(u8::from(!is_right) + 2 * u8::from(!is_heard))
 }
 
+fn stdout_is_discarded() {
+    let pool = pool(1).discard_stdout().start().expect("a pool");
+    let seen = pool.run(Act::Descriptors).expect("a list");
+    assert!(seen.contains("\n1 /dev/null\n2 "), "{seen}");
+}
+
 fn parent_without_descriptors() {
-    let status = this_program("bare").status().expect("it can be started");
-    assert_eq!(status.code(), Some(0));
+    for when in ["bare first", "bare later"] {
+        let status = this_program(when).status().expect("it can be started");
+        assert_eq!(status.code(), Some(0), "{when}");
+    }
 }
 
 fn stdin_is_empty() {
@@ -230,7 +260,7 @@ fn signals_are_reset() {
     // Rust's own start ignores one and handles two.
     assert_eq!(status("SigIgn"), bit(libc::SIGPIPE));
     assert_eq!(status("SigCgt"), bit(libc::SIGSEGV) | bit(libc::SIGBUS));
-    // SAFETY: takes numbers.
+    // SAFETY: takes numbers only, and touches no memory.
     unsafe {
         libc::signal(libc::SIGHUP, libc::SIG_DFL);
         libc::signal(libc::SIGUSR2, libc::SIG_DFL);
@@ -246,7 +276,7 @@ fn worker_leads_group() {
 
 /// Makes this process the parent of what loses its own.
 fn adopt() {
-    // SAFETY: takes numbers.
+    // SAFETY: takes numbers only, and touches no memory.
     let failed = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
     assert_eq!(failed, 0);
 }

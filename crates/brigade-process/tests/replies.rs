@@ -113,7 +113,7 @@ fn ten_megabytes_there_and_back() {
 }
 
 fn panic_text() {
-    let pool = pool(1).start().expect("a pool");
+    let pool = pool(1).capture_stderr().start().expect("a pool");
     let error = pool
         .run(Act::Panic("of the job".to_owned()))
         .expect_err("it panics");
@@ -133,7 +133,7 @@ fn panic_text() {
 }
 
 fn panic_spares_worker() {
-    let pool = pool(1).start().expect("a pool");
+    let pool = pool(1).capture_stderr().start().expect("a pool");
     let pid = pool.run(Act::Pid).expect("a number");
     for _ in 0..5 {
         let error = pool.run(Act::Panic(String::new())).expect_err("it panics");
@@ -280,6 +280,9 @@ fn drop_gives_up_after_grace() {
     let pool = pool.expect("a pool");
     let done = pool.submit(Square(3));
     let spins: Vec<_> = (0..3).map(|_| pool.submit(Act::Spin)).collect();
+    while !done.is_finished() {
+        thread::yield_now();
+    }
     drop(pool);
     assert_eq!(done.join().expect("it was done"), 9);
     for spin in spins {

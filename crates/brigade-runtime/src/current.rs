@@ -13,6 +13,7 @@ use brigade_context::{SizeClass, on_fork_once};
 use brigade_event::ThreadLabel;
 
 use crate::carrier::{Action, Carrier};
+use crate::in_time::{is_interrupted, needs_timer};
 use crate::launch;
 use crate::prim::{AtomicBool, NEVER, Ordering, futex_wait, futex_wake, kernel_thread, now_ns};
 use crate::roster::{self, Entry, Wait};
@@ -290,6 +291,10 @@ pub(crate) fn park(me: &Task, wait: &Wait, deadline_ns: u64) {
     if me.park.take_notification() {
         return;
     }
+    // Right before the wait: the notification that came with the cancellation may have been used up.
+    if deadline_ns != NEVER && is_interrupted() {
+        return;
+    }
     // A thread that searched for a circle says that it waits until the wait is over, also while it looks at its condition
     // again: others search only once.
     if me.entry().is_waiting() {
@@ -325,11 +330,11 @@ fn park_green(carrier: &Carrier, deadline_ns: u64) {
         Some(p) => p.counters.parks.bump(),
         None => sched::shared_of(carrier).adrift_parks.add_shared(1),
     }
-    if deadline_ns == NEVER {
+    if needs_timer(deadline_ns) {
+        park_green_timed(carrier, processor, deadline_ns);
+    } else {
         // SAFETY: on a green thread, inside the runtime.
         unsafe { sched::suspend(carrier, processor, Action::Park) };
-    } else {
-        park_green_timed(carrier, processor, deadline_ns);
     }
 }
 

@@ -260,6 +260,7 @@ fn is_part_of_circles(record: &WaitRecord) -> bool {
             | WaitReason::RwLockWrite
             | WaitReason::Once
             | WaitReason::OnceWait
+            | WaitReason::InterpreterLock
             | WaitReason::Join
             | WaitReason::Scope
     );

@@ -24,7 +24,7 @@ use crate::queue::List;
 use crate::roster::{Entry, Wait};
 use crate::sched;
 use crate::shared::Shared;
-use crate::task::Task;
+use crate::task::{Task, TaskRef};
 
 /// The running green thread, where it may park.
 #[derive(Clone, Copy, Debug)]
@@ -249,6 +249,11 @@ impl Sleeper {
         // SAFETY: the caller's contract.
         let task = unsafe { self.0.as_ref() };
         task.park.notify().then_some(Runnable(self.0))
+    }
+
+    /// The thread of a record, for a list of waiters.
+    pub(crate) fn of(task: &TaskRef) -> Sleeper {
+        Sleeper(NonNull::from(&**task))
     }
 
     /// The record of the thread, alive as long as [`Sleeper::notify`] demands.

@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use brigade_event::WaitReason;
 use libc::c_int;
 
+use crate::cancel::{io_deadline_ns, is_io_over};
 use crate::current::current_green;
 use crate::fd::{self, Enlisted, Fd, Interest, Seen, Waiter, fact};
 use crate::green::{Green, Runnable};
@@ -27,6 +28,8 @@ pub enum Wait {
     Ready,
     /// The deadline has passed.
     TimedOut,
+    /// What the thread is in the middle of was cancelled.
+    Cancelled,
     /// The number was closed, and may be another file by now.
     Closed,
 }
@@ -96,11 +99,12 @@ impl Green {
             Interest::Write => WaitReason::Write,
         };
         let waits = roster::Wait::anonymous(reason, fd.number() as usize);
-        while !waiter.is_fired() && now_before(deadline_ns) {
-            self.park(&waits, deadline_ns);
+        let limit_ns = io_deadline_ns(deadline_ns);
+        while !waiter.is_fired() && may_wait(limit_ns) {
+            self.park(&waits, limit_ns);
         }
         Ok(if !fd.withdraw(interest, &waiter) {
-            Wait::TimedOut
+            gave_up()
         } else if fd.is_same(seen) {
             Wait::Ready
         } else {
@@ -128,11 +132,15 @@ impl Green {
                 break;
             }
         }
+        let limit_ns = io_deadline_ns(deadline_ns);
         while outcome == Ok(Wait::TimedOut)
             && !waiters.iter().any(Waiter::is_fired)
-            && now_before(deadline_ns)
+            && may_wait(limit_ns)
         {
-            self.park(&roster::Wait::anonymous(WaitReason::Poll, 0), deadline_ns);
+            self.park(&roster::Wait::anonymous(WaitReason::Poll, 0), limit_ns);
+        }
+        if outcome == Ok(Wait::TimedOut) {
+            outcome = Ok(gave_up());
         }
         for (wanted, waiter) in wanted.iter().zip(&waiters).take(enlisted) {
             if wanted.fd.withdraw(wanted.interest, waiter) && outcome.is_ok() {
@@ -143,9 +151,19 @@ impl Green {
     }
 }
 
+/// Whether a wait until this deadline may go on.
 #[inline]
-fn now_before(deadline_ns: u64) -> bool {
-    deadline_ns == u64::MAX || now_ns() < deadline_ns
+fn may_wait(deadline_ns: u64) -> bool {
+    (deadline_ns == u64::MAX || now_ns() < deadline_ns) && !is_io_over()
+}
+
+/// Why a wait gave up.
+fn gave_up() -> Wait {
+    if is_io_over() {
+        Wait::Cancelled
+    } else {
+        Wait::TimedOut
+    }
 }
 
 fn schedule(mut ready: List<Task>) {

@@ -6,14 +6,15 @@
 //!
 //! The modules have an order, which a test enforces; each may use only those before it:
 //!
-//! `prim < queue < readiness < park_word < handoff < idle < roster < task < timer < alarm < fd < reactor < processor < carrier < shared < launch < wake < sched < monitor
-//! < current < green < lot < edges < owned < io < thread < spawn < snapshot < runtime < watch`
+//! `prim < queue < readiness < park_word < in_time < handoff < idle < roster < task < timer < alarm < fd < reactor < processor < carrier < shared < launch < wake < sched < monitor
+//! < current < green < lot < cancel < edges < owned < io < thread < spawn < snapshot < runtime < watch`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
 #![cfg_attr(loom, allow(dead_code, unreachable_pub))]
 
 mod prim;
 
+pub mod cancel;
 mod handoff;
 mod idle;
 mod lot;
@@ -33,6 +34,8 @@ mod edges;
 mod fd;
 #[cfg(not(loom))]
 mod green;
+#[cfg(not(loom))]
+mod in_time;
 #[cfg(not(loom))]
 mod io;
 #[cfg(not(loom))]
@@ -98,6 +101,7 @@ pub mod park {
     pub use crate::green::{
         Current, Green, Runnable, Runnables, Sleeper, checkpoint_rarely, with_current,
     };
+    pub use crate::in_time::is_in_time;
     pub use crate::prim::{NEVER, deadline_after, deadline_at, now_ns};
     pub use crate::roster::{Entry, HeldLock, Wait, WaitRecord};
     pub use crate::snapshot::note_foreign_wakers;
@@ -109,7 +113,7 @@ pub mod park {
         pub use crate::lot::{
             Choice, Found, Parked, Request, Turn, park, unpark_all, unpark_each, unpark_one,
         };
-        pub use crate::owned::{are_woken_alive, park_owned};
+        pub use crate::owned::{are_woken_alive, park_owned, park_owned_with_alarm};
     }
 }
 

@@ -72,7 +72,8 @@ pub(crate) fn wait_report(record: &WaitRecord, now_ms: u64) -> WaitReport {
         | WaitReason::RwLockRead
         | WaitReason::RwLockWrite
         | WaitReason::Once
-        | WaitReason::OnceWait => AwaitedObject::Lock(LockDescription::unknown(number)),
+        | WaitReason::OnceWait
+        | WaitReason::InterpreterLock => AwaitedObject::Lock(LockDescription::unknown(number)),
         WaitReason::Join => thread_at(number).map_or(AwaitedObject::Nothing, AwaitedObject::Thread),
         WaitReason::Scope | WaitReason::Sleep | WaitReason::Park => AwaitedObject::Nothing,
         _ if number == 0 => AwaitedObject::Nothing,

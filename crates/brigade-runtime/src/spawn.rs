@@ -32,6 +32,7 @@ use brigade_event::WaitReason;
 
 use crate::current::{self, park, park_again, unpark};
 use crate::edges::{self, Target};
+use crate::in_time::is_in_time;
 use crate::prim::{
     AtomicBool, AtomicU8, AtomicUsize, NEVER, Ordering, fence, fence_light, kernel_thread,
 };
@@ -273,6 +274,20 @@ impl<T> Join<T> {
         self.join_at(Location::caller())
     }
 
+    /// As [`Join::join`], but until the deadline (nanoseconds of `CLOCK_MONOTONIC`).
+    ///
+    /// # Errors
+    ///
+    /// The handle, if the thread had not ended then.
+    #[track_caller]
+    pub fn join_until(self, deadline_ns: u64) -> Result<ThreadResult<T>, Join<T>> {
+        if is_done_in_time(&self.thread.0, deadline_ns, Location::caller()) {
+            Ok(self.take_result())
+        } else {
+            Err(self)
+        }
+    }
+
     /// As [`Join::join`], called at `site`.
     pub(crate) fn join_at(self, site: &'static Location<'static>) -> ThreadResult<T> {
         wait_done(&self.thread.0, site, true);
@@ -338,6 +353,27 @@ fn wait_done(task: &TaskRef, site: &'static Location<'static>, may_leave: bool) 
     }
 }
 
+/// Waits until the thread is done, but not longer than the deadline; false: it is not.
+fn is_done_in_time(task: &TaskRef, deadline_ns: u64, site: &'static Location<'static>) -> bool {
+    let wait = Wait::new(WaitReason::Join, task.entry().address(), site);
+    current::with(|me| {
+        if task.is_done() || !task.set_leaving_joiner(me) {
+            return true;
+        }
+        while !task.is_done() {
+            if is_in_time(deadline_ns) {
+                park(me, &wait, deadline_ns);
+            } else if task.unset_leaving_joiner(me) {
+                return false;
+            } else {
+                // It is about to say that it is done.
+                park(me, &wait, NEVER);
+            }
+        }
+        true
+    })
+}
+
 /// Panics instead of a join that would never end, if that is what the program wants.
 fn refuse_circle(me: &Task, wait: &Wait, task: &TaskRef) {
     if let Some(text) = edges::check(me, wait, Target::Thread(task))
@@ -349,20 +385,21 @@ fn refuse_circle(me: &Task, wait: &Wait, task: &TaskRef) {
     }
 }
 
-/// Blocks the current thread until its park token is there or the deadline has passed.
+/// Blocks the current thread until its park token is there or the deadline has passed. True: it was there, and is taken.
 #[track_caller]
-pub fn park_for_token(deadline_ns: u64) {
+pub fn park_for_token(deadline_ns: u64) -> bool {
     let wait = Wait::new(WaitReason::Park, 0, Location::caller());
-    current::with(|me| wait_token(me, &wait, deadline_ns));
+    current::with(|me| wait_token(me, &wait, deadline_ns))
 }
 
-fn wait_token(me: &Task, wait: &Wait, deadline_ns: u64) {
+fn wait_token(me: &Task, wait: &Wait, deadline_ns: u64) -> bool {
     while !me.take_token() {
-        if deadline_ns != NEVER && crate::prim::now_ns() >= deadline_ns {
-            return;
+        if !is_in_time(deadline_ns) {
+            return false;
         }
         park(me, wait, deadline_ns);
     }
+    true
 }
 
 /// Blocks the current thread until the deadline has passed.
@@ -370,7 +407,7 @@ fn wait_token(me: &Task, wait: &Wait, deadline_ns: u64) {
 pub fn sleep_until(deadline_ns: u64) {
     let wait = Wait::new(WaitReason::Sleep, 0, Location::caller());
     current::with(|me| {
-        while crate::prim::now_ns() < deadline_ns {
+        while is_in_time(deadline_ns) {
             park(me, &wait, deadline_ns);
         }
     });

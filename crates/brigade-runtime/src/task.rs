@@ -65,7 +65,7 @@ pub(crate) struct Task {
     pub(crate) context: UnsafeCell<Context>,
     pub(crate) slot: UnsafeCell<Option<Slot>>,
     link: UnsafeCell<*mut Task>,
-    /// Null, the thread that waits for this one's end, or [`DONE`].
+    /// Null, the thread that waits for this one's end (marked with [`MAY_LEAVE`]), [`ENDING`], or [`DONE`].
     joiner: AtomicPtr<Task>,
     pub(crate) vtable: &'static TaskVtable,
     /// The runtime the thread belongs to, as its module knows it; null for kernel threads.
@@ -95,6 +95,21 @@ const RUNNING: u32 = 1;
 
 /// The value of `joiner` after the thread's end: a pointer that is no record.
 const DONE: *mut Task = ptr::without_provenance_mut(1);
+/// The value of `joiner` when the thread is about to say so to one that might have left.
+const ENDING: *mut Task = ptr::without_provenance_mut(3);
+/// Marks a joiner that may stop waiting before the end.
+const MAY_LEAVE: usize = 2;
+
+const _: () = assert!(align_of::<Task>() > 3);
+
+/// The thread in a value of `joiner`; null if there is none.
+fn joiner_of(value: *mut Task) -> *mut Task {
+    if value == DONE || value == ENDING {
+        ptr::null_mut()
+    } else {
+        value.map_addr(|address| address & !MAY_LEAVE)
+    }
+}
 
 // SAFETY: the table in the module says who may touch the unsynchronised cells when; all hand-overs go through
 // the park word, a queue or a lock.
@@ -291,6 +306,36 @@ impl Task {
         before.is_ok()
     }
 
+    /// As [`Task::set_joiner`], by a thread that may go away after [`Task::unset_leaving_joiner`].
+    pub(crate) fn set_leaving_joiner(&self, waiter: &Task) -> bool {
+        // ORDER: AcqRel: as in `set_joiner`.
+        let before = self.joiner.compare_exchange(
+            ptr::null_mut(),
+            Self::leaving(waiter),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        before.is_ok()
+    }
+
+    fn leaving(waiter: &Task) -> *mut Task {
+        let waiter = ptr::from_ref(waiter).cast_mut();
+        waiter.map_addr(|address| address | MAY_LEAVE)
+    }
+
+    /// By the waiter of [`Task::set_leaving_joiner`]: it waits no longer. False: the thread has ended meanwhile, or is
+    /// about to say so, and the waiter must not go away before.
+    pub(crate) fn unset_leaving_joiner(&self, waiter: &Task) -> bool {
+        // ORDER: Acquire: as `is_done`, on failure; on success nothing is read.
+        let before = self.joiner.compare_exchange(
+            Self::leaving(waiter),
+            ptr::null_mut(),
+            Ordering::Acquire,
+            Ordering::Acquire,
+        );
+        before.is_ok()
+    }
+
     /// By the waiter that was set: it waits no longer. False: the thread has ended meanwhile, or is about to say so.
     pub(crate) fn unset_joiner(&self, waiter: &Task) -> bool {
         let waiter = ptr::from_ref(waiter).cast_mut();
@@ -307,7 +352,9 @@ impl Task {
     /// The thread that waits for the end of this one; it does not go away before that.
     pub(crate) fn joiner(&self) -> Option<NonNull<Task>> {
         // ORDER: Acquire: pairs with `set_joiner`.
-        NonNull::new(self.joiner.load(Ordering::Acquire)).filter(|joiner| joiner.as_ptr() != DONE)
+        let joiner = self.joiner.load(Ordering::Acquire);
+        // One that may leave has a deadline, and is no edge.
+        NonNull::new(joiner_of(joiner)).filter(|_| joiner.addr() & MAY_LEAVE == 0)
     }
 
     /// The scope that waits for the thread, if any.
@@ -320,14 +367,23 @@ impl Task {
     /// waiter, which stays where it is until [`Task::set_done`].
     #[inline]
     pub(crate) fn joiner_at_end(&self) -> *mut Task {
-        // ORDER: AcqRel: Release publishes the thread's effects to `is_done`; Acquire takes over the waiter.
-        let before = self.joiner.compare_exchange(
-            ptr::null_mut(),
-            DONE,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
-        before.err().unwrap_or(ptr::null_mut())
+        let mut expected: *mut Task = ptr::null_mut();
+        loop {
+            let is_leaving = expected.addr() & MAY_LEAVE != 0;
+            let next = if is_leaving { ENDING } else { DONE };
+            // ORDER: AcqRel: Release publishes the thread's effects to `is_done`; Acquire takes over the waiter.
+            let before =
+                self.joiner
+                    .compare_exchange(expected, next, Ordering::AcqRel, Ordering::Acquire);
+            match before {
+                // One that might leave cannot do so from here on.
+                Ok(waiter) => return joiner_of(waiter),
+                Err(waiter) if waiter.is_null() || waiter.addr() & MAY_LEAVE != 0 => {
+                    expected = waiter;
+                }
+                Err(waiter) => return waiter,
+            }
+        }
     }
 
     /// By the thread itself, after [`Task::joiner_at_end`] named a waiter.

@@ -3,7 +3,7 @@
 use std::panic::Location;
 
 use brigade_event::WaitReason;
-use brigade_runtime::park::{NEVER, Runnables, Sleeper, Wait, now_ns, with_current};
+use brigade_runtime::park::{Runnables, Sleeper, Wait, is_in_time, with_current};
 
 use crate::wait_queue::{Inner, Locked, Sleep, WaitQueue, Waited};
 
@@ -58,7 +58,7 @@ impl Blocking {
             wait(
                 me.sleeper(),
                 &mut || me.park(&record, self.deadline_ns),
-                &mut || self.deadline_ns == NEVER || now_ns() < self.deadline_ns,
+                &mut || is_in_time(self.deadline_ns),
             )
         })
     }

@@ -25,6 +25,8 @@ mod condvar;
 #[cfg(not(loom))]
 mod event;
 #[cfg(not(loom))]
+mod interpreter;
+#[cfg(not(loom))]
 mod lazy_lock;
 #[cfg(not(loom))]
 mod mutex;
@@ -52,6 +54,8 @@ pub use condvar::{Condvar, WaitTimeoutResult};
 pub use crossbeam_utils::CachePadded;
 #[cfg(not(loom))]
 pub use event::Event;
+#[cfg(not(loom))]
+pub use interpreter::{InterpreterGuard, InterpreterLock, InterpreterLockStats};
 #[cfg(not(loom))]
 pub use lazy_lock::LazyLock;
 #[cfg(not(loom))]

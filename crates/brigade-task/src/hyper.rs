@@ -1,6 +1,6 @@
 //! hyper on Brigade: the traits of `hyper::rt`.
 //!
-//! [`Async`](crate::Async) implements `Read` and `Write`, so a connection is served as it is; [`TaskExecutor`] starts
+//! [`Async`] implements `Read` and `Write`, so a connection is served as it is; [`TaskExecutor`] starts
 //! what hyper wants to run beside it, and [`TaskTimer`] keeps its time. Nothing here needs tokio.
 //!
 //! # Examples

@@ -110,7 +110,7 @@ pub fn enter() -> EnterGuard<'static> {
 ///
 /// # Blocking
 ///
-/// As [`block_on`](crate::block_on): parks a green thread, blocks a kernel thread, and may be nested.
+/// As [`block_on`](crate::block_on()): parks a green thread, blocks a kernel thread, and may be nested.
 ///
 /// # Panics
 ///

@@ -30,6 +30,7 @@
 //! once if the call is wrapped in [`blocking`].
 
 pub mod alloc;
+pub mod cancel;
 pub mod diag;
 #[doc(hidden)]
 pub mod doctor;
@@ -102,6 +103,9 @@ where
 /// On an ordinary kernel thread, and with one kernel thread in all
 /// ([`runtime::Model::ManyToOne`]), it just calls `f`.
 ///
+/// Interpreter locks that the thread holds are given up meanwhile
+/// ([`sync::InterpreterLock::allow_threads`]).
+///
 /// # Blocking
 ///
 /// As `f` does, but only the calling green thread.
@@ -126,9 +130,10 @@ where
 /// });
 /// assert!(first.is_ok());
 /// ```
+#[track_caller]
 pub fn blocking<F, T>(f: F) -> T
 where
     F: FnOnce() -> T,
 {
-    brigade_runtime::park::blocking(f)
+    sync::InterpreterLock::allow_threads(|| brigade_runtime::park::blocking(f))
 }

@@ -3,8 +3,9 @@
 pub use brigade_sync::channel;
 pub use brigade_sync::order;
 pub use brigade_sync::{
-    Barrier, BarrierWaitResult, CachePadded, Condvar, Event, LazyLock, LockResult,
-    MappedMutexGuard, Mutex, MutexGuard, Once, OnceLock, OnceState, OwnedSemaphorePermit,
-    PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit,
-    TryLockError, TryLockResult, WaitGroup, WaitTimeoutResult,
+    Barrier, BarrierWaitResult, CachePadded, Condvar, Event, InterpreterGuard, InterpreterLock,
+    InterpreterLockStats, LazyLock, LockResult, MappedMutexGuard, Mutex, MutexGuard, Once,
+    OnceLock, OnceState, OwnedSemaphorePermit, PoisonError, RwLock, RwLockReadGuard,
+    RwLockWriteGuard, Semaphore, SemaphorePermit, TryLockError, TryLockResult, WaitGroup,
+    WaitTimeoutResult,
 };

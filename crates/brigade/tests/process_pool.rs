@@ -204,7 +204,7 @@ fn use_pool(pool: &Pool, thread: u64) {
     for n in 0..40 {
         let n = thread * 1000 + n;
         assert_eq!(pool.run(Square(n)).expect("a square"), n * n);
-        if n % 20 == 0 {
+        if n.is_multiple_of(20) {
             let error = pool.run(Die).expect_err("it exits");
             assert_eq!(error.exit_code(), Some(9), "{error}");
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use brigade::runtime::Builder;
-use brigade::sync::{Condvar, Mutex, RwLock};
+use brigade::sync::{Condvar, InterpreterLock, Mutex, RwLock};
 use common::Watch;
 
 /// Far above what a child needs, in seconds; a child that hangs is killed by the alarm.
@@ -130,4 +130,31 @@ fn a_child_uses_locks_that_others_waited_for_in_its_parent() {
         thread.join().expect("no panic");
     }
     assert!(held, "a child failed, or hung and was killed");
+}
+
+#[test]
+fn the_child_of_one_that_holds_an_interpreter_lock_ticks_and_leaves() {
+    let _watch = Watch::new("an interpreter lock in a child");
+    let lock = Arc::new(InterpreterLock::new().with_switch_interval(Duration::from_millis(1)));
+    let inside = lock.enter();
+    let theirs = Arc::clone(&lock);
+    let waiter = std::thread::spawn(move || drop(theirs.enter()));
+    while lock.stats().requests == 0 {
+        std::thread::yield_now();
+    }
+    // The thread that has asked for the lock does not exist there.
+    assert!(holds_in_child(|| {
+        inside.released(|| assert!(lock.try_enter().is_some()));
+        lock.is_inside()
+    }));
+    assert!(holds_in_child(|| {
+        inside.tick();
+        let stays = lock.is_inside() && lock.stats().forced_switches == 0;
+        inside.released(|| ());
+        let again = lock.is_inside();
+        drop(inside);
+        stays && again && lock.try_enter().is_some()
+    }));
+    // The guard of this process went away with the closure, which only the child has called.
+    waiter.join().expect("no panic");
 }

@@ -13,7 +13,7 @@
 //! 1. The pidfd is opened before the child is seen to be alive. If the number of the process went to another in
 //!    between, the pidfd is that of a process that has ended, and the wait looks again.
 
-use brigade_runtime::descriptors::{self, Fd, Interest, fact};
+use brigade_runtime::descriptors::{self, Fd, Interest, Wait, fact};
 use brigade_runtime::park::Green;
 use brigade_runtime::raw::sys;
 use libc::{
@@ -22,6 +22,7 @@ use libc::{
 };
 
 use super::clock::NEVER;
+use super::errno::set_errno;
 use super::next::Next;
 use super::{blocking, parkable};
 use crate::status::Hook;
@@ -144,13 +145,34 @@ fn wait_for(pid: pid_t, options: c_int, call: impl FnOnce() -> pid_t) -> pid_t {
 }
 
 /// Makes `call`; on a green thread, if `is_ours`, when it does not block any more.
-fn wait_until_ended<R>(is_ours: bool, options: c_int, child: Child, call: impl FnOnce() -> R) -> R {
+fn wait_until_ended(
+    is_ours: bool,
+    options: c_int,
+    child: Child,
+    call: impl FnOnce() -> c_int,
+) -> c_int {
     match parkable() {
         _ if options & libc::WNOHANG != 0 => call(),
         None => call(),
-        Some(green) if is_ours && (child.has_ended() || wait_pidfd(green, child)) => call(),
+        Some(_) if is_ours && child.has_ended() => call(),
+        Some(green) if is_ours => match wait_pidfd(green, child) {
+            Ended::Yes => call(),
+            Ended::Cancelled => {
+                set_errno(libc::ECANCELED);
+                -1
+            }
+            Ended::Unknown => blocking(call),
+        },
         Some(_) => blocking(call),
     }
+}
+
+/// What a wait for the end of a child came to.
+enum Ended {
+    Yes,
+    Cancelled,
+    /// It cannot be waited for: the call must block.
+    Unknown,
 }
 
 /// Whether waits for the pidfd fail instead of blocking.
@@ -187,21 +209,23 @@ impl Child {
     }
 }
 
-/// Parks until a wait for the child's end would return at once. False: it must block.
-fn wait_pidfd(green: Green, child: Child) -> bool {
+/// Parks until a wait for the child's end would return at once.
+fn wait_pidfd(green: Green, child: Child) -> Ended {
     loop {
         let Some(pidfd) = Pidfd::of(child) else {
-            return false;
+            return Ended::Unknown;
         };
         let Some(fd) = Fd::get(pidfd.number) else {
-            return false;
+            return Ended::Unknown;
         };
         let seen = fd.seen(Interest::Read);
         if child.has_ended() {
-            return true;
+            return Ended::Yes;
         }
-        if green.wait_fd(fd, Interest::Read, seen, NEVER).is_err() {
-            return false;
+        match green.wait_fd(fd, Interest::Read, seen, NEVER) {
+            Ok(Wait::Cancelled) => return Ended::Cancelled,
+            Ok(_) => {}
+            Err(_) => return Ended::Unknown,
         }
     }
 }

@@ -5,15 +5,14 @@
 //!
 //! A call with a signal mask blocks in the kernel, without a processor: the mask belongs to the kernel thread.
 
-use brigade_runtime::WaitReason;
 use brigade_runtime::clock::{NEVER, now_ns};
 use brigade_runtime::descriptors::{Fd, Interest, Wait, Wanted};
-use brigade_runtime::park::{self, Green, blocking};
+use brigade_runtime::park::{Green, blocking};
 use libc::{c_int, c_long, fd_set, nfds_t, pollfd, sigset_t, size_t, timespec, timeval};
 
 use super::errno::from_kernel;
 use super::next::Next;
-use super::wait::call;
+use super::wait::{CANCELED, call};
 use crate::status::Hook;
 
 /// The hooks of this module.
@@ -157,16 +156,13 @@ fn wait_for(
         if now_ns() >= deadline_ns {
             return 0;
         }
-        if few[0].is_none() {
-            green.park(&park::Wait::anonymous(WaitReason::Poll, 0), deadline_ns);
-            continue;
-        }
         for wanted in few.iter().flatten() {
             some.push(*wanted);
         }
         match green.wait_fds(&some, deadline_ns) {
             Ok(Wait::Ready | Wait::Closed) => {}
             Ok(Wait::TimedOut) => return look(),
+            Ok(Wait::Cancelled) => return CANCELED,
             Err(_) => return blocking(&block),
         }
     }

@@ -16,6 +16,9 @@ use libc::{c_int, c_long};
 /// `-EAGAIN`: the attempt would have to block.
 pub(super) const AGAIN: isize = -(libc::EAGAIN as isize);
 
+/// `-ECANCELED`: what the thread is in the middle of was cancelled.
+pub(super) const CANCELED: isize = -(libc::ECANCELED as isize);
+
 /// The system call `number`; `-errno` on failure.
 ///
 /// # Safety
@@ -251,6 +254,7 @@ impl Operation {
         {
             Ok(Wait::Ready) => Next::Again,
             Ok(Wait::TimedOut) => Next::Done(AGAIN),
+            Ok(Wait::Cancelled) => Next::Done(CANCELED),
             Ok(Wait::Closed) => Next::Done(-(libc::EBADF as isize)),
             Err(_) => Next::Block,
         }

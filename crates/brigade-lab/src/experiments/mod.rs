@@ -3,17 +3,29 @@
 mod blocking_call;
 mod channels;
 mod context_switch;
+mod coroutines;
+mod crash_isolation;
 mod deadlock;
+mod event_loop_freeze;
 mod event_loop_scale;
 mod false_sharing;
 mod frozen_ticker;
+mod gil;
+mod gil_io;
 mod io_bound;
 mod lock_order;
 mod lost_updates;
 mod models;
+mod pool_size;
+mod pool_vs_thread_per_task;
+mod preemption_fairness;
+mod process_vs_thread;
 mod spawn_cost;
 mod sync_matrix;
 mod thread_memory;
+
+pub(crate) use crash_isolation::Crash;
+pub(crate) use gil::crunch;
 
 use crate::experiment::Experiment;
 
@@ -27,6 +39,11 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &models::Models,
         &blocking_call::BlockingCall,
         &frozen_ticker::FrozenTicker,
+        &preemption_fairness::PreemptionFairness,
+        &coroutines::Coroutines,
+        &event_loop_freeze::EventLoopFreeze,
+        &pool_vs_thread_per_task::PoolVsThreadPerTask,
+        &pool_size::PoolSize,
         &io_bound::IoBound,
         &event_loop_scale::EventLoopScale,
         &lost_updates::LostUpdates,
@@ -35,6 +52,10 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &channels::Channels,
         &deadlock::Deadlock,
         &lock_order::LockOrder,
+        &gil::Gil,
+        &gil_io::GilIo,
+        &process_vs_thread::ProcessVsThread,
+        &crash_isolation::CrashIsolation,
     ]
 }
 

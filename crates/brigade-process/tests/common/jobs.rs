@@ -116,7 +116,9 @@ pub(crate) enum Act {
     WriteToConnection(Vec<u8>),
     /// Closes its connection, then sleeps for ever.
     CloseConnection,
-    /// Says something on its standard error and on its standard output, then does the other.
+    /// Stops the pool's process for some time, replies, and exits as soon as the reply is out.
+    ReplyAndExit,
+    /// Says something on its standard error, then does the other.
     Say(String, Box<Act>),
     /// Starts a pool, and gives what that said.
     Nest,
@@ -148,7 +150,6 @@ impl Job for Act {
             }
             Act::Say(text, then) => {
                 eprintln!("{text}");
-                println!("{text}");
                 then.run()
             }
             Act::ReadStdin => std::io::read_to_string(std::io::stdin()).expect("it can be read"),
@@ -201,6 +202,28 @@ fn start_sleeper(file: &str) {
     std::fs::rename(&draft, file).expect("the file can be named");
 }
 
+/// What happens meanwhile comes to the parent all at once.
+fn stop_parent_for_a_while() {
+    let parent = std::os::unix::process::parent_id();
+    let script = format!("sleep 0.3; kill -CONT {parent}");
+    let shell = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .spawn();
+    drop(shell.expect("a shell can be started"));
+    // SAFETY: takes numbers only; the parent is the pool's process.
+    unsafe { libc::kill(parent.cast_signed(), libc::SIGSTOP) };
+}
+
+/// Exits when the main thread waits for the next request: then its reply has been written.
+fn exit_when_main_reads() {
+    let main = format!("/proc/self/task/{}/syscall", std::process::id());
+    let reads = format!("{} 0x3 ", libc::SYS_recvfrom);
+    while !std::fs::read_to_string(&main).is_ok_and(|call| call.starts_with(&reads)) {
+        std::thread::yield_now();
+    }
+    std::process::exit(5);
+}
+
 impl Act {
     fn misbehave(self) -> String {
         match self {
@@ -235,6 +258,11 @@ impl Act {
                 // SAFETY: takes a number. Whoever uses it afterwards finds it closed.
                 unsafe { libc::close(3) };
                 sleep_for_ever()
+            }
+            Act::ReplyAndExit => {
+                stop_parent_for_a_while();
+                std::thread::spawn(exit_when_main_reads);
+                "replied".to_owned()
             }
             other => unreachable!("{other:?} is done above"),
         }

@@ -9,12 +9,13 @@ mod bucket;
 #[cfg(not(loom))]
 mod table;
 
+pub(crate) use bucket::Sleep;
 #[cfg(not(loom))]
 pub use bucket::{Choice, Found, Parked, Turn};
 #[cfg(not(loom))]
-pub(crate) use table::{LotWaiter, for_each_waiter};
+pub(crate) use table::{LotWaiter, for_each_waiter, park_with_alarm};
 #[cfg(not(loom))]
 pub use table::{Request, park, unpark_all, unpark_each, unpark_one};
 
 #[cfg(all(loom, test))]
-pub(crate) use bucket::{Bucket, Choice, Parked, Queue, Sleep, Ticket};
+pub(crate) use bucket::{Bucket, Choice, Parked, Queue, Ticket};

@@ -5,14 +5,16 @@
 //! 1. In the child of a fork nobody waits and nobody holds a lock of the table: the handler makes every bucket as
 //!    new. It is registered before the first waiter enters, hence before any bucket's lock is taken.
 
-use core::ptr::NonNull;
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
 
 use brigade_context::on_fork_once;
 use brigade_event::Mode;
 
 use super::bucket::{Bucket, Choice, Found, Parked, Queue, Sleep, Ticket, Turn};
 use crate::green::{Current, Runnable, Runnables, Sleeper};
-use crate::prim::{AtomicBool, Lock, NEVER, Ordering, now_ns};
+use crate::in_time::{is_in_time, replace_operation};
+use crate::prim::{AtomicBool, AtomicU32, Lock, NEVER, Ordering, now_ns};
 use crate::roster::Wait;
 use crate::task::Task;
 
@@ -88,8 +90,58 @@ pub fn park<R>(
         front: request.front,
     };
     let park = || request.current.park(request.wait, request.deadline_ns);
-    let is_in_time = || request.deadline_ns == NEVER || now_ns() < request.deadline_ns;
+    let is_in_time = || is_in_time(request.deadline_ns);
     bucket(request.address).wait(ticket, is_due, queued, park, is_in_time)
+}
+
+/// As [`park`], without a deadline but with an alarm: it rings at `alarm_ns`, then `on_alarm` runs on the waiting thread,
+/// outside of all locks, and says when it rings again (`u64::MAX`: never). The thread keeps its place among the waiters.
+///
+/// As a wait without a deadline it cannot be cancelled.
+#[inline]
+pub(crate) fn park_with_alarm<R>(
+    request: &Request<'_>,
+    alarm_ns: u64,
+    mut on_alarm: impl FnMut() -> u64,
+    is_due: impl FnOnce() -> bool,
+    queued: impl FnOnce() -> Option<R>,
+) -> Parked<R> {
+    register_fork_handler();
+    let ticket = Ticket {
+        sleeper: request.current.sleeper(),
+        address: request.address,
+        mode: request.mode,
+        timed: false,
+        front: request.front,
+    };
+    let alarm_ns = Cell::new(alarm_ns);
+    let park = || request.current.park(request.wait, alarm_ns.get());
+    // Else its parks, which have deadlines, would end at once in an operation that was cancelled.
+    let _masked = Masked::new();
+    let rings = || {
+        if alarm_ns.get() != NEVER && now_ns() >= alarm_ns.get() {
+            alarm_ns.set(on_alarm());
+        }
+        true
+    };
+    bucket(request.address).wait(ticket, is_due, queued, park, rings)
+}
+
+/// The current thread is in the middle of no operation that others can cancel, until this goes away.
+struct Masked(*const AtomicU32);
+
+impl Masked {
+    fn new() -> Masked {
+        // SAFETY: no word.
+        Masked(unsafe { replace_operation(ptr::null()) })
+    }
+}
+
+impl Drop for Masked {
+    fn drop(&mut self) {
+        // SAFETY: the word of the operation that the thread is still in the middle of: who has said so takes it back later.
+        unsafe { replace_operation(self.0) };
+    }
 }
 
 /// Wakes the waiter for `address` that has waited longest, if there is one. `answer` runs before it knows, under a lock

@@ -3,6 +3,7 @@
 //! Each protocol's own code runs under loom, with the constants of `prim/model.rs`. Beside the models that must hold
 //! stand planted faults that the checker must find, so that a silent checker is noticed.
 
+mod cancel;
 mod handoff;
 mod idle;
 mod lot;

@@ -19,6 +19,9 @@ impl<T> Lock<T> {
     }
 }
 
+/// The deadline that does not come.
+pub(crate) const NEVER: u64 = u64::MAX;
+
 /// A clock that stands still.
 pub(crate) fn now_ns() -> u64 {
     0

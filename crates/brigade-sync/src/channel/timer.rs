@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::prim::{AtomicU64, NEVER, Ordering, Wait, now_ns, with_current};
+use super::prim::{AtomicU64, NEVER, Ordering, Wait, is_past, now_ns, with_current};
 
 /// A channel of time. `due_ns` is `NEVER` when nothing is due any more.
 pub(super) struct Timer<T> {
@@ -86,7 +86,7 @@ impl<T> Timer<T> {
             if let Some(instant) = self.take() {
                 return Some(self.message(instant));
             }
-            if deadline_ns == 0 || (deadline_ns != NEVER && now_ns() >= deadline_ns) {
+            if is_past(deadline_ns) {
                 return None;
             }
             with_current(|me| me.park(&wait, deadline_ns.min(self.due_ns())));
@@ -100,7 +100,7 @@ impl<T> Timer<T> {
 
 /// Waits for nothing until the deadline.
 pub(super) fn wait_for_nothing(wait: Wait, deadline_ns: u64) {
-    while deadline_ns == NEVER || now_ns() < deadline_ns {
+    while !is_past(deadline_ns) {
         with_current(|me| me.park(&wait, deadline_ns));
     }
 }

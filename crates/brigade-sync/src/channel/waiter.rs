@@ -38,7 +38,7 @@ use core::ptr;
 
 use super::prim::{
     AtomicU32, AtomicUsize, Current, Lock, NEVER, Ordering, Runnable, Runnables, Sleeper, Wait,
-    now_ns, with_current, yield_if_overdue,
+    is_in_time, with_current, yield_if_overdue,
 };
 
 const WAITING: usize = 0;
@@ -189,7 +189,7 @@ impl Selection {
     ) -> Seen {
         loop {
             match self.look() {
-                Seen::Waiting if deadline_ns != NEVER && now_ns() >= deadline_ns => expire(),
+                Seen::Waiting if !is_in_time(deadline_ns) => expire(),
                 Seen::Waiting => me.park(wait, deadline_ns),
                 Seen::Claimed => me.park(wait, NEVER),
                 seen => return seen,

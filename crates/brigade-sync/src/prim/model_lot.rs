@@ -11,7 +11,7 @@ use super::model::{AtomicUsize, Ordering};
 /// A thread that is going to wait.
 #[derive(Clone, Copy)]
 pub(crate) struct Waiting {
-    /// Whether its time is up at once.
+    /// Whether its time is up, or its alarm rings, at once.
     pub(crate) gives_up: bool,
 }
 
@@ -88,6 +88,22 @@ impl Waiting {
         is_due: impl FnOnce() -> bool,
     ) -> Parked<String> {
         self.wait(address, mode, front, is_due, || None)
+    }
+
+    pub(crate) fn park_owned_with_alarm(
+        &self,
+        address: usize,
+        mode: Mode,
+        mut on_alarm: impl FnMut() -> u64,
+        is_due: impl FnOnce() -> bool,
+    ) -> Parked<String> {
+        let never = Waiting { gives_up: false };
+        never.wait(address, mode, false, is_due, || {
+            if self.gives_up {
+                on_alarm();
+            }
+            None
+        })
     }
 
     pub(crate) fn park<R>(

@@ -1,7 +1,7 @@
 //! The lot on the machine: the runtime's.
 
 use brigade_event::Mode;
-use brigade_runtime::park::{Current, Wait, lot};
+use brigade_runtime::park::{Current, NEVER, Wait, lot};
 
 pub(crate) use brigade_runtime::park::lot::{
     Choice, Parked, Turn, are_woken_alive, unpark_all, unpark_each, unpark_one,
@@ -40,6 +40,23 @@ impl Waiting<'_> {
         is_due: impl FnOnce() -> bool,
     ) -> Parked<String> {
         lot::park_owned(&self.request(address, mode, front), is_due)
+    }
+
+    /// Waits at the address of a lock, in turn, without a deadline: what else would be that is when the alarm rings
+    /// first. See [`lot::park_owned_with_alarm`].
+    #[inline]
+    pub(crate) fn park_owned_with_alarm(
+        &self,
+        address: usize,
+        mode: Mode,
+        on_alarm: impl FnMut() -> u64,
+        is_due: impl FnOnce() -> bool,
+    ) -> Parked<String> {
+        let request = lot::Request {
+            deadline_ns: NEVER,
+            ..self.request(address, mode, false)
+        };
+        lot::park_owned_with_alarm(&request, self.deadline_ns, on_alarm, is_due)
     }
 
     /// Waits at any address; see [`lot::park`].

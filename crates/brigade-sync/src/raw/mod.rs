@@ -1,6 +1,7 @@
 //! The protocols of the locks, without what they protect and without what is told about them.
 
 pub(crate) mod condvar;
+pub(crate) mod interpreter;
 pub(crate) mod mutex;
 pub(crate) mod rwlock;
 

@@ -39,7 +39,7 @@ pub use unix::IncomingUnix;
 /// [`Async::into_inner`].
 ///
 /// Several tasks may wait for one `Async`, for reading and for writing; all who wait for a direction are woken by an
-/// event of it. Its futures may be polled anywhere: by [`block_on`](crate::block_on) on any thread, by a task, or by
+/// event of it. Its futures may be polled anywhere: by [`block_on`](crate::block_on()) on any thread, by a task, or by
 /// another executor.
 ///
 /// # Blocking
@@ -49,8 +49,9 @@ pub use unix::IncomingUnix;
 ///
 /// # Behaviour today
 ///
-/// A file that shares its descriptor's number with no other is registered with the reactor once, when the `Async` is
-/// made. In the child of a fork an `Async` of the parent works if none of its tasks was about to wait at the fork.
+/// The descriptor is registered with the reactor once, when the `Async` is made; after another one was put in
+/// ([`Async::get_mut`]), each wait costs a system call. In the child of a fork an `Async` of the parent works, unless
+/// another thread was registering a wait for it at the moment of the fork.
 ///
 /// # Examples
 ///

@@ -47,6 +47,12 @@ impl<T> JoinHandle<T> {
         self.join.join()
     }
 
+    /// As [`JoinHandle::join`], until the deadline (nanoseconds of `CLOCK_MONOTONIC`).
+    #[track_caller]
+    pub(crate) fn join_until(self, deadline_ns: u64) -> std::result::Result<Result<T>, Self> {
+        self.join.join_until(deadline_ns).map_err(JoinHandle::new)
+    }
+
     /// Whether the thread has ended. Does not block.
     #[must_use]
     pub fn is_finished(&self) -> bool {

@@ -19,6 +19,21 @@ pub struct Scope<'scope, 'env: 'scope> {
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
+    /// One that the current thread opens, and must wait for before anything goes away that its threads borrow.
+    pub(crate) fn open() -> Scope<'scope, 'env> {
+        Scope {
+            count: ScopeCount::new(),
+            scope: PhantomData,
+            env: PhantomData,
+        }
+    }
+
+    /// Blocks until no thread of the scope runs. True: one of them panicked and nobody took its result.
+    #[track_caller]
+    pub(crate) fn wait(&self) -> bool {
+        self.count.wait()
+    }
+
     pub(crate) fn count(&self) -> &Arc<ScopeCount> {
         &self.count
     }
@@ -79,13 +94,9 @@ pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
-    let scope = Scope {
-        count: ScopeCount::new(),
-        scope: PhantomData,
-        env: PhantomData,
-    };
+    let scope = Scope::open();
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
-    let panicked = scope.count.wait();
+    let panicked = scope.wait();
     match result {
         Err(payload) => resume_unwind(payload),
         Ok(_) if panicked => panic!("a scoped thread panicked"),

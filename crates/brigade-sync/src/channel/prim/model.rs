@@ -91,6 +91,10 @@ pub(crate) fn deadline_at(_: std::time::Instant) -> u64 {
     1
 }
 
+pub(crate) fn is_in_time(deadline_ns: u64) -> bool {
+    deadline_ns == NEVER
+}
+
 pub(crate) fn is_past(deadline_ns: u64) -> bool {
     deadline_ns != NEVER
 }

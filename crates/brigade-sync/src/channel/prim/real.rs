@@ -2,7 +2,7 @@
 
 pub(crate) use brigade_runtime::park::{
     Current, Green, NEVER, RawLock as Lock, Runnable, Runnables, Sleeper, Wait, deadline_after,
-    deadline_at, now_ns, with_current, yield_now,
+    deadline_at, is_in_time, now_ns, with_current, yield_now,
 };
 pub(crate) use core::hint::spin_loop;
 pub(crate) use core::sync::atomic::{
@@ -50,10 +50,10 @@ pub(crate) fn yield_if_overdue() {
     }
 }
 
-/// Whether a deadline has passed. 0 always has, and [`NEVER`] never; neither asks the clock.
+/// Whether a wait until this deadline is over. With 0 it always is, and with [`NEVER`] never; neither asks the clock.
 #[inline]
 pub(crate) fn is_past(deadline_ns: u64) -> bool {
-    deadline_ns == 0 || (deadline_ns != NEVER && now_ns() >= deadline_ns)
+    deadline_ns == 0 || !is_in_time(deadline_ns)
 }
 
 thread_local! {

@@ -1,6 +1,7 @@
 //! The protocols of the locks under all interleavings, with planted faults that the checker must find.
 
 mod condvar;
+mod interpreter;
 mod mutex;
 mod rwlock;
 
