@@ -4,13 +4,15 @@
 mod common;
 
 use std::future::{pending, poll_fn};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use brigade::runtime::Builder;
-use brigade::task::{self, block_on, sleep, spawn, yield_now};
+use brigade::task::{self, Async, block_on, sleep, spawn, yield_now};
 use brigade::thread;
 use common::{Count, MODELS, Watch, child, on_each_model};
 
@@ -116,6 +118,36 @@ fn a_task_that_always_gives_way_keeps_no_thread_from_running() {
             let setter = thread::spawn(move || flag.store(true, Ordering::Release));
             task.join().unwrap();
             setter.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn time_and_descriptors_are_waited_for_beside_tasks_that_always_give_way() {
+    on_each_model(|runtime| {
+        runtime.run(|| {
+            let is_over = Arc::new(AtomicBool::new(false));
+            let busy: Vec<_> = (0..4)
+                .map(|_| {
+                    let is_over = Arc::clone(&is_over);
+                    spawn(async move {
+                        while !is_over.load(Ordering::Acquire) {
+                            yield_now().await;
+                        }
+                    })
+                })
+                .collect();
+            let (here, there) = UnixStream::pair().unwrap();
+            let waits = spawn(async move {
+                sleep(Duration::from_millis(2)).await;
+                let here = Async::new(here).unwrap();
+                here.read_with(|mut here| here.read(&mut [0; 8])).await
+            });
+            block_on(sleep(Duration::from_millis(4)));
+            (&there).write_all(b"seven b").unwrap();
+            assert_eq!(waits.join().unwrap().unwrap(), 7);
+            is_over.store(true, Ordering::Release);
+            busy.into_iter().for_each(|task| task.join().unwrap());
         });
     });
 }
