@@ -132,7 +132,7 @@ struct Masked(*const AtomicU32);
 
 impl Masked {
     fn new() -> Masked {
-        // SAFETY: no word.
+        // SAFETY: null is no word, so there is none that has to stay alive.
         Masked(unsafe { replace_operation(ptr::null()) })
     }
 }
