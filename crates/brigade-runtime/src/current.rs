@@ -18,7 +18,7 @@ use crate::launch;
 use crate::prim::{AtomicBool, NEVER, Ordering, futex_wait, futex_wake, kernel_thread, now_ns};
 use crate::roster::{self, Entry, Wait};
 use crate::sched::{self, Proc};
-use crate::shared::Shared;
+use crate::shared::{Model, Shared};
 use crate::task::{ScopeSeat, Task, TaskParts, TaskRef, TaskVtable, next_ids};
 
 thread_local! {
@@ -424,8 +424,9 @@ pub(crate) fn yield_if_overdue() {
     }
 }
 
-/// Whether the current thread is to let others run: it has had its time, or has lost its processor. For loops that
-/// neither park nor call public functions; the request is taken, so the caller yields.
+/// Whether the current thread is to let others run: it has had its time, or has lost its processor; where no monitor
+/// measures the time ([`Model::ManyToOne`]), it has asked often enough. For loops that neither park nor call public
+/// functions; the request is taken, so the caller yields.
 #[must_use]
 pub fn is_turn_over() -> bool {
     // SAFETY: a non-null carrier is the one this code runs on.
@@ -436,7 +437,10 @@ pub fn is_turn_over() -> bool {
         return false;
     }
     // SAFETY: a non-null processor lives as long as the runtime.
-    let is_over = unsafe { sched::enter(carrier).as_ref() }.is_none_or(|p| p.take_overdue());
+    let is_over = unsafe { sched::enter(carrier).as_ref() }.is_none_or(|p| {
+        let is_counted = carrier.count_call();
+        p.take_overdue() || is_counted && sched::shared_of(carrier).model == Model::ManyToOne
+    });
     carrier.handoff.exit();
     is_over
 }

@@ -59,7 +59,8 @@ unsafe impl Send for CarrierPtr {}
 
 /// What a layer above keeps for a runtime: the executor of its tasks.
 pub trait Extension: Any + Send + Sync {
-    /// The runtime is closing: what waits only for new work is to end. Runs on any thread, several times.
+    /// The runtime is closing: what waits only for new work is to end. Runs on any thread, several times; first while the
+    /// runtime is still open, so that threads that are needed to the end can be started.
     fn closing(&self);
 }
 
@@ -235,6 +236,9 @@ impl Shared {
     /// [`Shared::stop_if_done`] does.
     #[must_use]
     pub(crate) fn close(&self) -> Option<NonNull<Task>> {
+        if let Some(extension) = self.extension().filter(|_| self.is_open()) {
+            extension.closing();
+        }
         // ORDER: SeqCst: see `is_closing`.
         let _ = self
             .state

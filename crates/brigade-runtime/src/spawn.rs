@@ -629,7 +629,8 @@ unsafe fn spawn_kernel<F, T>(shared: &Shared, options: SpawnOptions, f: F) -> io
 where
     F: FnOnce() -> T,
 {
-    if !shared.is_open() {
+    let is_inside = || current::home().is_some_and(|home| ptr::eq(Arc::as_ptr(&home), shared));
+    if !shared.is_open() && !is_inside() {
         return Err(io::Error::other(
             "cannot spawn a thread: the runtime is shutting down",
         ));

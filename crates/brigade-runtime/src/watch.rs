@@ -275,7 +275,8 @@ pub fn is_ready(fd: Fd, interest: Interest) -> Result<bool, c_int> {
     let mut wanted = libc::pollfd {
         fd: fd.number(),
         events: match interest {
-            Interest::Read => libc::POLLIN | libc::POLLRDHUP | libc::POLLPRI,
+            // Not `POLLPRI`: a read does not give urgent data, and would wait.
+            Interest::Read => libc::POLLIN | libc::POLLRDHUP,
             Interest::Write => libc::POLLOUT,
         },
         revents: 0,

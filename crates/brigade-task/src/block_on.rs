@@ -7,6 +7,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use brigade_runtime::park::{is_turn_over, yield_now};
+
 use crate::local;
 use crate::parker::Parker;
 
@@ -105,6 +107,9 @@ fn run<F: Future>(future: F, parker: &Arc<Parker>, site: &'static Location<'stat
                 break;
             }
         }
-        brigade_runtime::park::with_current(|current| current.checkpoint());
+        // A future that wakes itself is polled again at once, and may wait for other threads.
+        if is_turn_over() {
+            yield_now();
+        }
     }
 }

@@ -3,7 +3,8 @@
 //! It is an ordinary thread, green where that is possible, started when the first future waits; futures that are polled on
 //! kernel threads use the default runtime's. It parks until an alarm rings (`brigade_runtime::alarms`) or the earliest
 //! timer is due, so an idle process makes no wake-ups. Because it is a thread and not a part of the scheduler, wakers may
-//! do there whatever code may do: take locks, panic, block. One that blocks holds up the others, though.
+//! do there whatever code may do: take locks, panic, block. One that blocks holds up the others, though, and one that
+//! waits for a timer or a descriptor of a future waits for the driver, hence for ever.
 //!
 //! # Life
 //!

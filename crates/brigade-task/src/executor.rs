@@ -18,6 +18,9 @@
 //! when it is closing and nothing is live. The executor belongs to the runtime and does not keep it; the pollers do, and
 //! while something is live there is one, unless the runtime could not start it.
 //!
+//! A closing runtime refuses threads to who wakes a task from outside. So while it is closing a poller that goes to poll
+//! sees to it that another one searches, and hence sleeps when it has found nothing: there is always one to be woken.
+//!
 //! # Forks
 //!
 //! In the child of a fork the parent's tasks do not exist: a waker that is called there does nothing, and leaks.
@@ -46,13 +49,17 @@ use brigade_runtime::{
 
 use crate::gate::Gate;
 use crate::join::{JoinHandle, Shielded};
-use crate::prim::{AtomicBool, AtomicUsize, Bed, Ordering};
+use crate::prim::{AtomicBool, AtomicUsize, Bed, Ordering, Slept};
 use crate::queue::Queues;
 
 /// Pollers that sleep, for each processor.
 const KEPT: usize = 2;
 /// How long a poller that is a kernel thread holds back while others get on.
 const HOLD_BACK: Duration = Duration::from_millis(1);
+
+/// Bytes of a future that is boxed first. Without optimisation it is copied a dozen times on the way into its task, which
+/// is more than a green thread has stack for.
+const LARGE: usize = 2048;
 
 /// What the cell of a task keeps: the executor, unless the task is local to a thread.
 pub(crate) type Home = Option<Arc<Executor>>;
@@ -86,9 +93,11 @@ pub(crate) struct Executor {
 impl Extension for Executor {
     fn closing(&self) {
         // ORDER: SeqCst: in one order with `live`: the last task or this wakes the pollers that are to end.
-        self.is_closing.store(true, Ordering::SeqCst);
+        self.is_closing.swap(true, Ordering::SeqCst);
         if self.is_over() {
             self.bed.wake_all();
+        } else if self.gate.claim_if(|| true) {
+            self.rouse();
         }
     }
 }
@@ -222,6 +231,18 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    if size_of::<F>() > LARGE {
+        start(runtime, Box::pin(future))
+    } else {
+        start(runtime, future)
+    }
+}
+
+fn start<F>(runtime: &RuntimeHandle, future: F) -> io::Result<JoinHandle<F::Output>>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
     let executor = of(runtime);
     // ORDER: Relaxed: a task that comes at the same time is polled, or dropped by `drop_queued`.
     if executor.is_closing.load(Ordering::Relaxed) && !is_here(runtime) {
@@ -348,13 +369,20 @@ impl Executor {
         }
         // What is woken by the destructors of thread-locals may find the executor gone.
         POLLS_FOR.set(ptr::null());
-        // ORDER: Relaxed: a count.
+        // ORDER: Relaxed: the fence in `claim_if` orders it before what is looked at there; its partner is the fence in
+        // `stop_searching`, after which `rouse` looks at this count.
         self.pollers.fetch_sub(1, Ordering::Relaxed);
+        // Who came after the last look, and could not start a poller, has relied on this one.
+        if self.gate.claim_if(|| !self.queues.is_empty()) {
+            self.rouse();
+        }
     }
 
     /// Polls `first` and what comes after it, until there is nothing or others are to run. Then it searches again.
     fn poll_on(&self, first: Runnable) {
-        if self.gate.found(|| !self.queues.is_empty()) {
+        // ORDER: SeqCst: as in `closing`, which sees to one more itself.
+        let is_closing = || self.is_closing.load(Ordering::SeqCst);
+        if self.gate.found(|| !self.queues.is_empty() || is_closing()) {
             self.rouse();
         }
         let mut next = Some(first);
@@ -387,7 +415,8 @@ impl Executor {
         let slept = self.bed.sleep(Location::caller(), is_due);
         // ORDER: Relaxed: as above.
         self.sleepers.fetch_sub(1, Ordering::Relaxed);
-        if !slept && !ends {
+        // Who wakes one has counted it (`rouse`).
+        if slept != Slept::UntilOne && !ends {
             self.gate.search();
         }
         !ends

@@ -10,6 +10,8 @@
 //!    held up by what they poll: one that blocks or computes keeps no other task waiting.
 //! 2. *One at a time.* Who queues a task wakes a poller only if none searches. The one that is woken wakes the next
 //!    when it has found something and there is more.
+//! 3. *Counted once.* Whoever searches is counted: by who wakes it alone, or starts it, or by itself where all were woken,
+//!    or nobody. A count that is wrong by one stays so, and nobody is woken again.
 //!
 //! For (1), three steps may not be reordered with their partners: a task is queued and then the count is read; the count
 //! is taken down and then the queues are read. Both sides have a sequentially consistent fence in between, so one of
@@ -75,11 +77,21 @@ impl Gate {
         self.stop_searching() && is_work_left() && self.claim()
     }
 
+    /// By who does not search, right after an atomic read-modify-write that others may have missed who stopped searching
+    /// before. True: as for [`Gate::found`].
+    #[must_use]
+    pub(crate) fn claim_if(&self, is_due: impl FnOnce() -> bool) -> bool {
+        // Its partner is the fence in `stop_searching`: what was written is seen after that, or the count is seen here.
+        fence_after_rmw();
+        is_due() && self.claim()
+    }
+
     /// A poller no longer searches. True: it was the last one. What it does next sees what was queued before somebody
     /// relied on it.
     pub(crate) fn stop_searching(&self) -> bool {
         // ORDER: Relaxed: the fence below orders it before what comes.
         let before = self.searching.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "a poller that was not counted stops searching");
         // Before the queues are looked at; its partner is the fence in `task_queued`.
         fence_after_rmw();
         before == 1

@@ -108,10 +108,10 @@ impl<T: AsFd + Read + Unpin> rt::Read for Async<T> {
         let read = self
             .get_mut()
             .poll_with_mut(Interest::Read, cx, |io| io.read(bytes));
-        let length = ready!(read)?;
-        assert!(length <= READ_MAX, "more was read than there was room for");
-        // SAFETY: so many bytes, and more, were initialised above.
-        unsafe { buffer.advance(length) };
+        let filled = ready!(read)?;
+        assert!(filled <= length, "more was read than there was room for");
+        // SAFETY: so many bytes, or more, were initialised above, whatever `read` says.
+        unsafe { buffer.advance(filled) };
         Poll::Ready(Ok(()))
     }
 }

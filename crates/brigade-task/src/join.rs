@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -33,7 +33,7 @@ impl<F, G> Shielded<F, G> {
 }
 
 impl<F: Future, G> Future for Shielded<F, G> {
-    type Output = Result<F::Output, Payload>;
+    type Output = Outcome<F::Output>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // SAFETY: the future is pinned with `self`: it is not moved, only dropped in place by the assignments below, and
@@ -52,22 +52,27 @@ impl<F: Future, G> Future for Shielded<F, G> {
         }));
         match result {
             Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Ok(Poll::Ready(output)) => Poll::Ready(Outcome::new(Ok(output))),
             Err(payload) => {
                 this.drop_future();
-                Poll::Ready(Err(payload))
+                Poll::Ready(Outcome::new(Err(payload)))
             }
         }
     }
 }
 
 impl<F, G> Shielded<F, G> {
-    /// Drops the future in place; a panic in its destructor ends here, after the panic hook has told it.
+    /// Drops the future in place.
     fn drop_future(&mut self) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.future = None)) {
-            // Its destructor might panic, too.
-            mem::forget(payload);
-        }
+        shield(|| self.future = None);
+    }
+}
+
+/// Drops something foreign; a panic ends here, after the panic hook has told it.
+fn shield(drop: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(drop)) {
+        // Its destructor might panic, too.
+        mem::forget(payload);
     }
 }
 
@@ -145,14 +150,36 @@ impl fmt::Display for JoinError {
 
 impl std::error::Error for JoinError {}
 
-type Outcome<T> = Result<T, Payload>;
+/// What a task ends with. If nobody takes it, it is dropped where the task or the handle is, and a panic in its destructor
+/// ends there.
+pub(crate) struct Outcome<T>(ManuallyDrop<Result<T, Payload>>);
+
+impl<T> Outcome<T> {
+    fn new(result: Result<T, Payload>) -> Outcome<T> {
+        Outcome(ManuallyDrop::new(result))
+    }
+
+    fn take(self) -> Result<T, Payload> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: it is taken once: `this` is neither used nor dropped after this.
+        unsafe { ManuallyDrop::take(&mut this.0) }
+    }
+}
+
+impl<T> Drop for Outcome<T> {
+    fn drop(&mut self) {
+        // SAFETY: it is dropped once, here, and was not taken: `take` does not drop `self`.
+        shield(|| unsafe { ManuallyDrop::drop(&mut self.0) });
+    }
+}
+
 type Cancelling<T> = Pin<Box<dyn Future<Output = Option<Outcome<T>>>>>;
 
 /// What a handle waits for.
 enum State<T> {
     Runs(FallibleTask<Outcome<T>, Home>),
-    /// The task was told to end; this is the wait until it has.
-    Ends(Cancelling<T>),
+    /// The task was told to end; this is the wait until it has, and the waker that it was polled with.
+    Ends(Cancelling<T>, Waker),
     Ended(Option<Outcome<T>>),
     /// A call on the handle has it in hand, or its output was taken.
     Away,
@@ -184,7 +211,7 @@ enum State<T> {
 pub struct JoinHandle<T>(Lock<State<T>>);
 
 // SAFETY: of what the handle holds, only the boxed wait is not known to be `Send`: it holds a `FallibleTask`, which is
-// `Send` if the output is.
+// `Send` if the outcome is, and that is if the output is.
 unsafe impl<T: Send> Send for JoinHandle<T> {}
 // SAFETY: shared handles reach the state under its lock alone; the output comes out through `&mut` or by value.
 unsafe impl<T: Send> Sync for JoinHandle<T> {}
@@ -208,13 +235,19 @@ impl<T: 'static> JoinHandle<T> {
         let Some(task) = self.take_running() else {
             return;
         };
-        let mut wait: Cancelling<T> = Box::pin(task.cancel());
-        // The first poll tells the task.
-        let ended = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        *self.0.lock() = match ended {
-            Poll::Ready(outcome) => State::Ended(outcome),
-            Poll::Pending => State::Ends(wait),
+        // The first look tells the task.
+        self.look_at_end(Box::pin(task.cancel()), Waker::noop().clone());
+    }
+
+    /// Looks whether a task that was told to end has, and puts the state back that the caller took away.
+    fn look_at_end(&self, mut wait: Cancelling<T>, waker: Waker) -> bool {
+        let ended = wait.as_mut().poll(&mut Context::from_waker(&waker));
+        let (state, has_ended) = match ended {
+            Poll::Ready(outcome) => (State::Ended(outcome), true),
+            Poll::Pending => (State::Ends(wait, waker), false),
         };
+        *self.0.lock() = state;
+        has_ended
     }
 
     /// The task, if nobody has told it to end.
@@ -229,13 +262,23 @@ impl<T: 'static> JoinHandle<T> {
         }
     }
 
-    /// Whether the task has ended and its future is gone.
+    /// Whether the task has ended and its future is gone. While another thread asks the same of a task that was aborted,
+    /// the answer may still be no.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        match &*self.0.lock() {
-            State::Runs(task) => task.is_finished(),
-            State::Ends(_) | State::Away => false,
-            State::Ended(_) => true,
+        let mut state = self.0.lock();
+        match &*state {
+            State::Runs(task) => return task.is_finished(),
+            State::Away => return false,
+            State::Ended(_) => return true,
+            State::Ends(..) => {}
+        }
+        let aborted = mem::replace(&mut *state, State::Away);
+        drop(state);
+        match aborted {
+            // With the same waker, so that who awaits the handle is still woken.
+            State::Ends(wait, waker) => self.look_at_end(wait, waker),
+            _ => false,
         }
     }
 
@@ -263,7 +306,10 @@ impl<T> Future for JoinHandle<T> {
         let mut state = mem::replace(&mut *self.0.lock(), State::Away);
         let outcome = match &mut state {
             State::Runs(task) => Pin::new(task).poll(context),
-            State::Ends(wait) => wait.as_mut().poll(context),
+            State::Ends(wait, waker) => {
+                waker.clone_from(context.waker());
+                wait.as_mut().poll(context)
+            }
             State::Ended(outcome) => Poll::Ready(outcome.take()),
             State::Away => panic!("a handle of a task was polled after it had given the output"),
         };
@@ -272,8 +318,9 @@ impl<T> Future for JoinHandle<T> {
                 *self.0.lock() = state;
                 Poll::Pending
             }
-            Poll::Ready(Some(Ok(output))) => Poll::Ready(Ok(output)),
-            Poll::Ready(Some(Err(payload))) => Poll::Ready(Err(JoinError(Some(payload)))),
+            Poll::Ready(Some(outcome)) => {
+                Poll::Ready(outcome.take().map_err(|payload| JoinError(Some(payload))))
+            }
             Poll::Ready(None) => Poll::Ready(Err(JoinError(None))),
         }
     }

@@ -108,12 +108,15 @@ impl Drop for Listed {
 
 /// Starts a task that stays on the current thread, and may use what must not leave it.
 ///
-/// It runs while the thread is in [`block_on`](crate::block_on) (or joins a task, which is the same). What has not
+/// It runs while the thread is in [`block_on`](crate::block_on) (or joins a task, which is the same), and only then: a task
+/// of [`spawn`](crate::spawn) that awaits it, without a `block_on` around, waits in vain. What has not
 /// ended when the thread ends is dropped then; its handle says that it was cancelled.
 ///
 /// # Blocking
 ///
-/// Does not block. A task that blocks holds up its thread, and with it the thread's other tasks.
+/// Does not block. A task that blocks holds up its thread, and with it the thread's other tasks. If it blocks in
+/// [`block_on`](crate::block_on) the others are polled in there, on top of it: it goes on when those that block likewise
+/// have returned, and many of them need much stack. Tasks should await instead.
 ///
 /// # Panics
 ///

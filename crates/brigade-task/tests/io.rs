@@ -130,6 +130,29 @@ fn readable_says_so_as_long_as_there_is_something() {
 }
 
 #[test]
+fn urgent_data_that_a_read_does_not_give_is_not_readable() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let client =
+        TcpStream::connect(listener.local_addr().expect("bound")).expect("somebody listens");
+    let here = Async::new(listener.accept().expect("a client").0).expect("a socket");
+    let sent = socket2::SockRef::from(&client).send_out_of_band(b"!");
+    assert_eq!(sent.expect("connected"), 1);
+    let bell = Bell::new();
+    let mut readable = pin!(here.readable());
+    for _ in 0..100 {
+        if let Poll::Ready(answer) = poll(readable.as_mut(), &bell) {
+            answer.expect("open");
+            let attempt = here.get_ref().read(&mut [0; 8]);
+            panic!("readable, but a read says {attempt:?}");
+        }
+        std::thread::yield_now();
+    }
+    (&client).write_all(b"x").expect("connected");
+    block_on(readable).expect("open");
+    assert!(here.get_ref().read(&mut [0; 8]).is_ok());
+}
+
+#[test]
 fn the_end_of_the_peer_wakes_a_reader() {
     let (here, there) = pair();
     let bell = Bell::new();

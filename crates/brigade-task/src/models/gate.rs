@@ -8,7 +8,7 @@ use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::gate::Gate;
-use crate::prim::Bed;
+use crate::prim::{Bed, Slept};
 
 /// Pollers and a queue, as `executor.rs` puts them together: tasks are numbers.
 struct Rig {
@@ -162,7 +162,7 @@ fn falling_asleep(fault: Fault) {
             };
             let is_due = || is_empty() && !theirs.is_done();
             let slept = theirs.bed.sleep(Location::caller(), is_due);
-            if !slept {
+            if slept != Slept::UntilOne {
                 theirs.gate.search();
             }
             if theirs.pop().is_some() {

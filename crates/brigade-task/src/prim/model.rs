@@ -8,6 +8,8 @@ use std::sync::Arc;
 use brigade_event::WaitReason;
 use loom::sync::{Mutex, MutexGuard, Notify};
 
+use super::Slept;
+
 /// A value behind a lock.
 pub(crate) struct Lock<T>(Mutex<T>);
 
@@ -33,11 +35,15 @@ pub(crate) struct Bed(Mutex<Vec<Arc<Sleeper>>>);
 
 struct Sleeper {
     is_woken: AtomicBool,
+    /// Written before `is_woken`.
+    with_all: AtomicBool,
     notify: Notify,
 }
 
 impl Sleeper {
-    fn wake(&self) {
+    fn wake(&self, with_all: bool) {
+        // ORDER: Relaxed: published by `is_woken`.
+        self.with_all.store(with_all, Ordering::Relaxed);
         // ORDER: Release: pairs with the Acquire in `sleep`.
         self.is_woken.store(true, Ordering::Release);
         self.notify.notify();
@@ -53,15 +59,16 @@ impl Bed {
         &self,
         _site: &'static Location<'static>,
         is_due: impl FnOnce() -> bool,
-    ) -> bool {
+    ) -> Slept {
         let sleeper = Arc::new(Sleeper {
             is_woken: AtomicBool::new(false),
+            with_all: AtomicBool::new(false),
             notify: Notify::new(),
         });
         {
             let mut sleepers = self.0.lock().unwrap();
             if !is_due() {
-                return false;
+                return Slept::Not;
             }
             sleepers.push(Arc::clone(&sleeper));
         }
@@ -70,7 +77,12 @@ impl Bed {
         while !sleeper.is_woken.load(Ordering::Acquire) {
             sleeper.notify.wait();
         }
-        true
+        // ORDER: Relaxed: as in `wake`.
+        if sleeper.with_all.load(Ordering::Relaxed) {
+            Slept::UntilAll
+        } else {
+            Slept::UntilOne
+        }
     }
 
     pub(crate) fn wake_one(&self) -> bool {
@@ -78,7 +90,7 @@ impl Bed {
         if sleepers.is_empty() {
             return false;
         }
-        sleepers.remove(0).wake();
+        sleepers.remove(0).wake(false);
         true
     }
 
@@ -87,6 +99,6 @@ impl Bed {
             .lock()
             .unwrap()
             .drain(..)
-            .for_each(|sleeper| sleeper.wake());
+            .for_each(|sleeper| sleeper.wake(true));
     }
 }

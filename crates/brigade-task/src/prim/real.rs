@@ -10,6 +10,8 @@ use brigade_event::{Mode, WaitReason};
 use brigade_runtime::park::lot::{self, Parked, Request};
 use brigade_runtime::park::{NEVER, Wait, with_current};
 
+use super::Slept;
+
 /// A full fence right after an atomic read-modify-write of this thread. On x86-64 every such instruction is one, so that
 /// only the compiler has to be kept from reordering.
 #[inline(always)]
@@ -22,6 +24,10 @@ pub(crate) fn fence_after_rmw() {
         fence(Ordering::SeqCst);
     }
 }
+
+/// What a wake says: it is meant for one, or for all.
+const ONE: usize = 0;
+const ALL: usize = 1;
 
 /// Where threads sleep: an address in the runtime's table of waiters.
 pub(crate) struct Bed {
@@ -40,12 +46,12 @@ impl Bed {
     }
 
     /// The current thread sleeps, unless `is_due`, which runs under the lock that [`Bed::wake_one`] takes, too, says
-    /// that there is no reason to. False: it did not sleep.
+    /// that there is no reason to.
     pub(crate) fn sleep(
         &self,
         site: &'static Location<'static>,
         is_due: impl FnOnce() -> bool,
-    ) -> bool {
+    ) -> Slept {
         let wait = Wait::new(self.reason, self.address(), site);
         with_current(|current| {
             let request = Request {
@@ -56,18 +62,21 @@ impl Bed {
                 deadline_ns: NEVER,
                 front: false,
             };
-            let parked = lot::park(&request, is_due, || None::<()>);
-            !matches!(parked, Parked::NotDue)
+            match lot::park(&request, is_due, || None::<()>) {
+                Parked::NotDue => Slept::Not,
+                Parked::Woken(ALL) => Slept::UntilAll,
+                _ => Slept::UntilOne,
+            }
         })
     }
 
     /// Wakes the thread that has slept longest; false if none sleeps.
     pub(crate) fn wake_one(&self) -> bool {
-        lot::unpark_one(self.address(), |_| 0) != 0
+        lot::unpark_one(self.address(), |_| ONE) != 0
     }
 
     /// Wakes all threads that sleep.
     pub(crate) fn wake_all(&self) {
-        lot::unpark_all(self.address(), |_| 0);
+        lot::unpark_all(self.address(), |_| ALL);
     }
 }

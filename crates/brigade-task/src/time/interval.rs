@@ -89,9 +89,10 @@ impl Interval {
         Poll::Ready(due)
     }
 
-    /// The next tick comes one period from now.
+    /// The next tick comes one period from now. The task is woken for it once the interval has been polled again.
     pub fn reset(&mut self) {
-        self.next = Instant::now() + self.period;
+        let now = Instant::now();
+        self.next = after(now, self.period, now);
         self.sleep.reset(self.next);
     }
 
@@ -102,7 +103,7 @@ impl Interval {
     }
 }
 
-/// The first multiple of `period` after `due` that is not before `now`.
+/// The first multiple of `period` after `due` that is not before `now`, or a time that nobody lives to see.
 fn after(due: Instant, period: Duration, now: Instant) -> Instant {
     let late_ns = now.saturating_duration_since(due).as_nanos();
     let periods = late_ns.div_ceil(period.as_nanos()).max(1);
@@ -111,9 +112,11 @@ fn after(due: Instant, period: Duration, now: Instant) -> Instant {
         u64::try_from(ns / 1_000_000_000).unwrap_or(u64::MAX),
         (ns % 1_000_000_000) as u32,
     );
-    due.checked_add(whole)
-        .unwrap_or(now + Duration::from_secs(u64::from(u32::MAX)))
+    due.checked_add(whole).unwrap_or(now + FAR)
 }
+
+/// Instead of a tick that an `Instant` cannot express; some 136 years.
+const FAR: Duration = Duration::from_secs(u32::MAX as u64);
 
 impl Stream for Interval {
     type Item = Instant;
@@ -138,5 +141,15 @@ mod tests {
         assert_eq!(after(start, period, at(11)), at(20));
         assert_eq!(after(start, period, at(95)), at(100));
         assert_eq!(after(at(10), period, at(5)), at(20));
+    }
+
+    #[test]
+    fn a_period_without_end_ticks_once() {
+        let mut ticks = interval(Duration::MAX);
+        let now = Instant::now();
+        ticks.next = after(ticks.next, ticks.period, now);
+        assert!(ticks.next > now + FAR / 2);
+        ticks.reset();
+        assert!(ticks.next > now + FAR / 2);
     }
 }

@@ -39,7 +39,8 @@ pub struct Sleep {
 ///
 /// # Panics
 ///
-/// When it is polled, if the default runtime cannot be started.
+/// When it is polled, if the thread that waits for all timers of the runtime, or the default runtime itself, cannot be
+/// started.
 ///
 /// # Examples
 ///
@@ -105,7 +106,7 @@ impl Sleep {
         }
         let driver = match driver() {
             Ok(driver) => driver,
-            Err(error) => panic!("brigade: cannot start the default runtime: {error}"),
+            Err(error) => panic!("brigade: cannot start the thread that waits for timers: {error}"),
         };
         let (key, is_earliest) = driver.timers.insert(self.deadline_ns, waker);
         self.timer = Some((driver, key));
