@@ -428,6 +428,10 @@ fn a_task_in_the_child_of_a_fork_runs_and_the_parents_do_not() {
     let gate = Arc::new(Gate::default());
     let theirs = Arc::clone(&gate);
     let parents = spawn(async move { theirs.wait().await });
+    // The lock of the gate must be free in the child.
+    while gate.0.lock().unwrap().1.is_empty() {
+        std::thread::yield_now();
+    }
     // SAFETY: the child only runs Brigade's own code, which is made for that, and leaves by `_exit`.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
