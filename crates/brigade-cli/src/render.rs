@@ -233,9 +233,11 @@ pub(crate) fn summary(document: &Document) -> String {
 /// The list of experiments.
 pub(crate) fn list(experiments: &[&dyn Experiment]) -> String {
     let mut text = String::new();
+    let names = experiments.iter().map(|experiment| experiment.info().name);
+    let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
     for experiment in experiments {
         let info = experiment.info();
-        text += &paragraph(info.name, 17, info.claim);
+        text += &paragraph(info.name, width + 2, info.claim);
     }
     text += "\nRun one with 'brigade lab run NAME', all with 'brigade lab'.";
     text
@@ -295,7 +297,7 @@ mod tests {
         let text = list(brigade_lab::all());
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
         for experiment in brigade_lab::all() {
-            assert!(text.contains(experiment.info().name));
+            assert!(text.contains(&format!("{} ", experiment.info().name)));
         }
     }
 

@@ -12,19 +12,11 @@ use crate::prim::NEVER;
 /// that wait for each other may be refused, with the reason.
 #[inline]
 pub fn park_owned(request: &Request<'_>, is_due: impl FnOnce() -> bool) -> Parked<String> {
-    let is_endless = request.deadline_ns == NEVER;
-    if is_endless {
-        // Before the atomic operation by which the thread enters the lot, which is the fence that `check` wants between
-        // this record and its looks at others.
-        request.current.begin_wait(request.wait);
+    if request.deadline_ns != NEVER {
+        return park(request, is_due, || None);
     }
-    let parked = park(request, is_due, || {
-        if is_endless { refusal(request) } else { None }
-    });
-    settle(&parked);
-    if is_endless {
-        request.current.entry().end_wait();
-    }
+    let parked = park(request, due_and_said(request, is_due), || refusal(request));
+    settle(request, &parked);
     parked
 }
 
@@ -38,12 +30,24 @@ pub fn park_owned_with_alarm(
     on_alarm: impl FnMut() -> u64,
     is_due: impl FnOnce() -> bool,
 ) -> Parked<String> {
-    // As in `park_owned`.
-    request.current.begin_wait(request.wait);
+    let is_due = due_and_said(request, is_due);
     let parked = park_with_alarm(request, alarm_ns, on_alarm, is_due, || refusal(request));
-    settle(&parked);
-    request.current.entry().end_wait();
+    settle(request, &parked);
     parked
+}
+
+/// As `is_due`, and says what the thread waits for. That is done under the lock of the lot under which the thread takes
+/// its place: who reads the record finds the thread there, and giving that lock back is the atomic operation that `check`
+/// wants between the record and its looks at others.
+#[inline(always)]
+fn due_and_said(request: &Request<'_>, is_due: impl FnOnce() -> bool) -> impl FnOnce() -> bool {
+    || {
+        let due = is_due();
+        if due {
+            request.current.begin_wait(request.wait);
+        }
+        due
+    }
 }
 
 /// Why the thread, which stands in the lot, must not wait; none if it may.
@@ -55,10 +59,14 @@ fn refusal(request: &Request<'_>) -> Option<String> {
     check(request.current.task(), request.wait, target)
 }
 
+/// The thread has left the lot.
 #[inline]
-fn settle(parked: &Parked<String>) {
+fn settle(request: &Request<'_>, parked: &Parked<String>) {
     if let Parked::Refused(_) = parked {
         pass_search();
+    }
+    if !matches!(parked, Parked::NotDue) {
+        request.current.entry().end_wait();
     }
 }
 

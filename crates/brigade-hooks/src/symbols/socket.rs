@@ -438,7 +438,8 @@ pub(super) fn restarts_timeout(fd: Fd) -> bool {
 }
 
 /// What a call that has sent `done` bytes and waited for room returns if the socket broke meanwhile. The error is left
-/// to the next call if something was sent, else it is taken, as the kernel does.
+/// to the next call if something was sent, else it is taken, as the kernel does. (A break between this look and the next
+/// attempt is taken by that attempt, which the kernel, holding the socket, does not do.)
 pub(super) fn broken(fd: Fd, done: usize) -> Option<isize> {
     if poll_now(fd.number(), 0) & isize::from(libc::POLLERR) == 0 {
         return None;

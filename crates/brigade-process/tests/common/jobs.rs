@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::os::unix::process::CommandExt;
 
 use brigade_process::{Job, Jobs, PoolBuilder};
 use serde::de::{Error, Visitor};
@@ -210,6 +211,8 @@ fn stop_parent_for_a_while() {
     let script = format!("sleep 0.3; kill -CONT {parent}");
     let shell = std::process::Command::new("sh")
         .args(["-c", &script])
+        // Not in the worker's group, which is killed with the worker.
+        .process_group(0)
         .spawn();
     drop(shell.expect("a shell can be started"));
     // SAFETY: takes numbers only; the parent is the pool's process.
