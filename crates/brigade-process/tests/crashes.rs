@@ -269,10 +269,13 @@ fn closed_connection() {
 
 fn idle_workers_killed() {
     let pool = quiet(2);
+    let mut victims = std::collections::HashSet::new();
     for n in 0..20 {
         let victim = pool.workers()[n % 2].pid;
+        assert!(victims.insert(victim), "{victim} was killed before");
         // SAFETY: a child of this process.
-        unsafe { libc::kill(victim.cast_signed(), libc::SIGKILL) };
+        let killed = unsafe { libc::kill(victim.cast_signed(), libc::SIGKILL) };
+        assert_eq!(killed, 0, "{victim} is gone");
         // The pool may not know yet, and give it the job.
         let square = pool.run(Square(n as u64)).expect("done by another");
         assert_eq!(square, (n * n) as u64);
@@ -282,7 +285,7 @@ fn idle_workers_killed() {
     }
     let stats = pool.stats();
     assert_eq!((stats.crashed, stats.completed), (0, 20));
-    assert_eq!(stats.restarts, 20);
+    assert_eq!(stats.restarts, 20, "{stats:?}, {:?}", pool.workers());
 }
 
 fn reply_of_dead_worker() {

@@ -236,8 +236,8 @@ fn be_bare(argument: &str) -> ExitCode {
     };
     let pool = setup.start().expect("a pool");
     if !is_first {
-        assert_eq!(next.into_raw_fd(), 3);
-        close_all(0..4);
+        // Whoever started this program may have left it more than the standard ones.
+        close_all(0..next.into_raw_fd() + 1);
     }
     let error = pool.run(Act::Say("heard".to_owned(), Box::new(Act::Exit(1))));
     let error = error.expect_err("it exits");
