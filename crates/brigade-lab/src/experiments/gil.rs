@@ -125,7 +125,7 @@ fn target(scale: Scale) -> Duration {
 
 /// The same for an interpreter, which takes longer to start a process.
 fn python_target(scale: Scale) -> Duration {
-    scale.pick(Duration::from_millis(50), Duration::from_millis(100))
+    scale.pick(Duration::from_millis(160), Duration::from_millis(240))
 }
 
 impl Experiment for Gil {
