@@ -523,7 +523,7 @@ fn grown_apart(samples: &Samples) -> Part {
             .zip(&threads)
             .map(|(fork, thread)| fork / thread),
     );
-    let times = |growth: Vec<f64>| show(Summary::of(growth.into_iter()).median, Unit::Count);
+    let times = |growth: Vec<f64>| show(Summary::of(growth).median, Unit::Count);
     Part::new(
         at_least(&apart, 3.0),
         format!(
