@@ -167,6 +167,7 @@ fn report(
         premises,
         parts,
         verdict,
+        figures: experiment.figures(samples),
         next: info.next.to_owned(),
         interrupted: gathered.interrupted,
         elapsed_s,

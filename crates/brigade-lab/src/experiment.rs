@@ -9,6 +9,7 @@ use std::net::TcpListener;
 
 use serde::{Deserialize, Serialize};
 
+use crate::figure::Figure;
 use crate::sample::{Sample, Samples};
 use crate::units::Unit;
 use crate::verdict::{Part, Premise};
@@ -266,6 +267,12 @@ pub trait Experiment: Sync {
 
     /// What the samples say about each part of the claim. Pure.
     fn judge(&self, samples: &Samples) -> Vec<Part>;
+
+    /// What to draw of the samples beside the main number of each arm, which is drawn for every
+    /// experiment; at most two figures. Pure.
+    fn figures(&self, _samples: &Samples) -> Vec<Figure> {
+        Vec::new()
+    }
 }
 
 /// The error for an arm that the experiment does not have.

@@ -17,6 +17,7 @@
 //! | `peer` | the far end of a connection, in a process of its own |
 //! | [`driver`] | repeats, random order, progress, cancellation |
 //! | [`report`] | what comes out, as data with a schema version |
+//! | [`figure`] | what to draw, as data |
 //! | [`machine`] | what the machine is and offers |
 //! | `answer` | what a task or a job hands to whoever waits for it |
 //! | `channel` | channels of either kind of threads |
@@ -56,6 +57,7 @@ mod echo;
 mod event_loop;
 pub mod experiment;
 pub mod experiments;
+pub mod figure;
 mod forked;
 mod green;
 pub mod machine;
@@ -79,6 +81,7 @@ pub use child::Launcher;
 pub use driver::{Context, run};
 pub use experiment::{Arm, ArmError, Experiment, Info, Metric, Role, Scale, Show};
 pub use experiments::{all, find};
+pub use figure::Figure;
 pub use progress::{Progress, Silent};
 pub use report::{Document, Report, SCHEMA_VERSION};
 pub use sample::{Sample, Samples};

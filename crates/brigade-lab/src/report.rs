@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::{Arm, ArmError, Metric, Role, Scale, Show};
+use crate::figure::Figure;
 use crate::machine::Environment;
 use crate::sample::{Sample, Samples};
 use crate::stats::Summary;
@@ -15,7 +16,7 @@ use crate::units::Unit;
 use crate::verdict::{Part, Premise, Verdict};
 
 /// The version of the form that [`Document`] has as JSON.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Everything one call of the program measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,6 +66,9 @@ pub struct Report {
     pub parts: Vec<Part>,
     /// The verdict.
     pub verdict: Verdict,
+    /// What to draw beside the main number of each arm.
+    #[serde(default)]
+    pub figures: Vec<Figure>,
     /// What to look at next.
     pub next: String,
     /// Whether the caller stopped it before its end.

@@ -1,6 +1,7 @@
 //! What runs of arms measured.
 //!
-//! A [`Sample`] is the result of one run of one arm: named numbers in base units. [`Samples`] are
+//! A [`Sample`] is the result of one run of one arm: named numbers in base units, and named series
+//! of numbers for what a figure draws (a trace, a distribution). [`Samples`] are
 //! all samples of one experiment by arm, in the order of the repeats, so that sample `i` of two
 //! arms belongs to the same repeat and may be paired.
 
@@ -10,10 +11,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::stats::Summary;
 
-/// Named numbers that one run of one arm measured.
+/// Named numbers, and series of them, that one run of one arm measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Sample(BTreeMap<String, f64>);
+pub struct Sample(BTreeMap<String, Value>);
+
+/// What a name in a sample stands for; in JSON a number or an array.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Value {
+    Number(f64),
+    Series(Vec<f64>),
+}
 
 impl Sample {
     /// A sample without numbers.
@@ -26,20 +35,45 @@ impl Sample {
     #[must_use]
     pub fn with(mut self, key: &str, value: f64) -> Self {
         if value.is_finite() {
-            self.0.insert(key.to_owned(), value);
+            self.0.insert(key.to_owned(), Value::Number(value));
         }
+        self
+    }
+
+    /// The same sample with `key` set to the series `values`, without those that are not finite.
+    #[must_use]
+    pub fn with_series(mut self, key: &str, values: impl IntoIterator<Item = f64>) -> Self {
+        let finite = values.into_iter().filter(|value| value.is_finite());
+        self.0
+            .insert(key.to_owned(), Value::Series(finite.collect()));
         self
     }
 
     /// The number stored under `key`, NaN if there is none.
     #[must_use]
     pub fn get(&self, key: &str) -> f64 {
-        self.0.get(key).copied().unwrap_or(f64::NAN)
+        match self.0.get(key) {
+            Some(Value::Number(number)) => *number,
+            _ => f64::NAN,
+        }
     }
 
-    /// The keys of the sample in alphabetical order.
+    /// The series stored under `key`, empty if there is none.
+    #[must_use]
+    pub fn series(&self, key: &str) -> &[f64] {
+        match self.0.get(key) {
+            Some(Value::Series(values)) => values,
+            _ => &[],
+        }
+    }
+
+    /// The keys of the sample's numbers in alphabetical order, without those of series.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        let numbers = self
+            .0
+            .iter()
+            .filter(|(_, value)| matches!(value, Value::Number(_)));
+        numbers.map(|(key, _)| key.as_str())
     }
 }
 
@@ -94,6 +128,19 @@ mod tests {
         assert_eq!(samples.median("a", "ns"), 3.0);
         assert!(samples.median("a", "bytes").is_nan());
         assert!(samples.median("b", "ns").is_nan());
+    }
+
+    #[test]
+    fn a_series_is_no_number_and_a_number_no_series() {
+        let sample = Sample::new()
+            .with("ns", 1.0)
+            .with_series("trace", [1.0, f64::NAN, 2.0]);
+        assert_eq!(sample.series("trace"), [1.0, 2.0]);
+        assert!(sample.get("trace").is_nan() && sample.series("ns").is_empty());
+        assert_eq!(sample.keys().collect::<Vec<_>>(), ["ns"]);
+        let text = serde_json::to_string(&sample).unwrap();
+        assert_eq!(text, r#"{"ns":1.0,"trace":[1.0,2.0]}"#);
+        assert_eq!(serde_json::from_str::<Sample>(&text).unwrap(), sample);
     }
 
     #[test]

@@ -222,6 +222,17 @@ pub fn decide(premises: &[Premise], parts: &[Part]) -> Verdict {
     }
 }
 
+/// Fails unless `verdict` is inconclusive for a reason that contains `word`: what the tests of experiments
+/// plant a false premise for.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn assert_inconclusive(verdict: &Verdict, word: &str) {
+    assert!(
+        matches!(verdict, Verdict::Inconclusive(reason) if reason.contains(word)),
+        "{verdict:?} is not inconclusive for {word:?}"
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -299,7 +299,7 @@ fn sample(before: usize, ticks: &Ticks, threads: u64, blocked: Duration) -> Samp
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::{Verdict, decide};
+    use crate::verdict::{Verdict, assert_inconclusive, decide};
 
     const MS: f64 = 1e6;
 
@@ -331,11 +331,7 @@ mod tests {
     }
 
     fn inconclusive_for(samples: &Samples, word: &str) {
-        let verdict = verdict(samples);
-        assert!(
-            matches!(&verdict, Verdict::Inconclusive(reason) if reason.contains(word)),
-            "{verdict:?}"
-        );
+        assert_inconclusive(&verdict(samples), word);
     }
 
     #[test]

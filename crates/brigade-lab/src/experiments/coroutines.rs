@@ -253,7 +253,7 @@ fn one_after_the_other(short: Duration) -> Naps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::{Verdict, decide};
+    use crate::verdict::{Verdict, assert_inconclusive, decide};
 
     const MS: f64 = 1e6;
 
@@ -296,11 +296,7 @@ mod tests {
     }
 
     fn inconclusive_for(machine: Machine, word: &str) {
-        let verdict = verdict(machine);
-        assert!(
-            matches!(&verdict, Verdict::Inconclusive(reason) if reason.contains(word)),
-            "{verdict:?}"
-        );
+        assert_inconclusive(&verdict(machine), word);
     }
 
     #[test]

@@ -259,7 +259,7 @@ fn sample(before: usize, ticks: &Ticks, busy: f64, hogging: Duration) -> Sample 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::{Verdict, decide};
+    use crate::verdict::{Verdict, assert_inconclusive, decide};
 
     const MS: f64 = 1e6;
 
@@ -308,11 +308,7 @@ mod tests {
     }
 
     fn inconclusive_for(machine: Machine, word: &str) {
-        let verdict = verdict(machine);
-        assert!(
-            matches!(&verdict, Verdict::Inconclusive(reason) if reason.contains(word)),
-            "{verdict:?}"
-        );
+        assert_inconclusive(&verdict(machine), word);
     }
 
     #[test]

@@ -381,7 +381,7 @@ fn run(cores: &[usize], stride: usize, add: Add, budget: Budget) -> Result<Sampl
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::{Verdict, decide};
+    use crate::verdict::{Verdict, assert_inconclusive, decide};
 
     #[derive(Clone, Copy)]
     struct Machine {
@@ -434,11 +434,7 @@ mod tests {
     }
 
     fn inconclusive_for(machine: Machine, word: &str) {
-        let verdict = verdict(machine);
-        assert!(
-            matches!(&verdict, Verdict::Inconclusive(reason) if reason.contains(word)),
-            "{verdict:?}"
-        );
+        assert_inconclusive(&verdict(machine), word);
     }
 
     #[test]

@@ -380,7 +380,7 @@ fn sweep(job: Job, cpus: usize) -> Result<Sample, ArmError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::{Verdict, decide};
+    use crate::verdict::{Verdict, assert_inconclusive, decide};
 
     const US: f64 = 1e3;
 
@@ -435,11 +435,7 @@ mod tests {
     }
 
     fn inconclusive_for(machine: Machine, word: &str) {
-        let verdict = verdict(machine);
-        assert!(
-            matches!(&verdict, Verdict::Inconclusive(reason) if reason.contains(word)),
-            "{verdict:?}"
-        );
+        assert_inconclusive(&verdict(machine), word);
     }
 
     #[test]

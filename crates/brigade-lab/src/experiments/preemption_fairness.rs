@@ -335,7 +335,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::{Verdict, decide};
+    use crate::verdict::{Verdict, assert_inconclusive, decide};
 
     const MS: f64 = 1e6;
 
@@ -381,11 +381,7 @@ mod tests {
     }
 
     fn inconclusive_for(machine: Machine, word: &str) {
-        let verdict = verdict(machine);
-        assert!(
-            matches!(&verdict, Verdict::Inconclusive(reason) if reason.contains(word)),
-            "{verdict:?}"
-        );
+        assert_inconclusive(&verdict(machine), word);
     }
 
     #[test]
