@@ -1,4 +1,4 @@
-//! The experiments, in the order of the quick tour.
+//! The experiments. [`crate::theme`] puts them in the order of the tour.
 
 mod blocking_call;
 mod channels;
@@ -29,7 +29,7 @@ pub(crate) use gil::crunch;
 
 use crate::experiment::Experiment;
 
-/// All experiments, in the order of the quick tour.
+/// All experiments. [`crate::tour`] has them by theme.
 #[must_use]
 pub fn all() -> &'static [&'static dyn Experiment] {
     &[
