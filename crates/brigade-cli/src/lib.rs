@@ -12,6 +12,8 @@
 mod args;
 mod doctor;
 pub mod exit;
+#[cfg(test)]
+mod guide;
 mod lab;
 mod output;
 mod progress;
