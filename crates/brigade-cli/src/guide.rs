@@ -40,20 +40,26 @@ fn chapters() -> Vec<(String, String)> {
 }
 
 /// The command lines of a chapter.
-fn commands(text: &str) -> Vec<&str> {
-    let mut found = Vec::new();
-    let mut fence = None;
+fn commands(text: &str) -> Vec<String> {
+    let (mut shell, mut prose, mut fence) = (Vec::new(), String::new(), None);
     for line in text.lines() {
         if let Some(language) = line.strip_prefix("```") {
             fence = fence.is_none().then_some(language);
         } else if fence == Some("sh") {
-            found.push(line.split(" #").next().unwrap_or_default().trim());
+            shell.push(line.split(" #").next().unwrap_or_default().trim());
         } else if fence.is_none() {
-            found.extend(line.split('`').skip(1).step_by(2));
+            prose.push_str(line);
+            prose.push(if line.is_empty() { '\n' } else { ' ' });
         }
     }
-    found.retain(|line| line.split(' ').next() == Some("brigade"));
-    found
+    let quoted = prose
+        .lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    quoted
+        .chain(shell)
+        .filter(|command| command.split(' ').next() == Some("brigade"))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The words of a command line as the program gets them: without what the shell takes, and with something in the
@@ -74,7 +80,7 @@ fn words(command: &str) -> Vec<&str> {
 /// Whether the program would carry it out, or print its help.
 fn refusal(command: &str) -> Option<String> {
     match Cli::try_parse_from(words(command)) {
-        Err(error) if error.use_stderr() => Some(error.to_string()),
+        Err(error) if error.use_stderr() => error.to_string().lines().next().map(str::to_owned),
         _ => None,
     }
 }
@@ -89,14 +95,14 @@ fn every_command_in_the_guide_is_one() {
     assert!(!commands.is_empty());
     let refused: Vec<_> = commands
         .iter()
-        .filter_map(|(path, line)| Some(format!("{path}: {line}\n{}", refusal(line)?)))
+        .filter_map(|(path, line)| Some(format!("{path}: {line}: {}", refusal(line)?)))
         .collect();
     assert!(refused.is_empty(), "{}", refused.join("\n"));
 }
 
 #[test]
 fn a_command_that_is_none_is_refused() {
-    let text = "a `brigade lab run no-such` b\n```sh\nbrigade lab lsit\nbrigade lab list # all\n```\n`brigade::run`";
+    let text = "a `brigade lab\nrun no-such` b\n```sh\nbrigade lab lsit\nbrigade lab list # all\n```\n`brigade::run`";
     let lines = commands(text);
     assert_eq!(
         lines,
@@ -106,9 +112,9 @@ fn a_command_that_is_none_is_refused() {
             "brigade lab list"
         ]
     );
-    assert!(refusal(lines[0]).is_some());
-    assert!(refusal(lines[1]).is_some());
-    assert!(refusal(lines[2]).is_none());
+    assert!(refusal(&lines[0]).is_some());
+    assert!(refusal(&lines[1]).is_some());
+    assert!(refusal(&lines[2]).is_none());
 }
 
 /// The names in the first column of the table of experiments.
@@ -134,10 +140,12 @@ fn the_guide_lists_every_experiment_and_no_other() {
 
 #[test]
 fn every_experiment_is_run_in_a_chapter() {
-    let chapters = chapters();
-    let run: BTreeSet<&str> = chapters
+    let commands: Vec<String> = chapters()
         .iter()
         .flat_map(|(_, text)| commands(text))
+        .collect();
+    let run: BTreeSet<&str> = commands
+        .iter()
         .filter_map(|command| command.strip_prefix("brigade lab run "))
         .flat_map(|names| names.split(' '))
         .collect();
