@@ -16,6 +16,8 @@ mod explain;
 mod figures;
 mod files;
 mod generate;
+#[cfg(test)]
+mod guide;
 mod lab;
 mod output;
 mod progress;
