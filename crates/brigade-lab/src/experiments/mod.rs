@@ -20,6 +20,7 @@ mod pool_size;
 mod pool_vs_thread_per_task;
 mod preemption_fairness;
 mod process_vs_thread;
+mod python_counter;
 mod spawn_cost;
 mod sync_matrix;
 mod thread_memory;
@@ -54,6 +55,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &lock_order::LockOrder,
         &gil::Gil,
         &gil_io::GilIo,
+        &python_counter::PythonCounter,
         &process_vs_thread::ProcessVsThread,
         &crash_isolation::CrashIsolation,
     ]
