@@ -190,6 +190,11 @@ pub(crate) fn arms(scale: Scale, words: &str, derived: &[(&str, &str)]) -> Vec<A
     arms
 }
 
+/// The arm that the newest interpreter runs; one that is skipped if there is none.
+pub(crate) fn newest() -> &'static str {
+    FOUND.last().map_or(NONE, |python| kept(python.key.clone()))
+}
+
 /// The key of the arm that is derived from the arm `key` and shows `way`.
 pub(crate) fn derived_key(way: &str, key: &str) -> String {
     format!("{way}-{key}")
@@ -221,7 +226,8 @@ pub(crate) fn measured(samples: &Samples) -> Vec<(String, String)> {
 /// The number under which a sample of an interpreter holds its version: a thousand times the first part, and the second.
 pub(crate) const VERSION: &str = "version";
 
-/// Runs `script` with `arguments` in the interpreter of `arm`; it writes a name and a number on each line.
+/// Runs `script` with `arguments` in the interpreter of `arm`; it writes a name and a number on each line, or the word
+/// `series`, a name and numbers.
 ///
 /// # Errors
 ///
@@ -248,15 +254,20 @@ pub(crate) fn run(arm: &str, script: &str, arguments: &[String]) -> Result<Sampl
 }
 
 fn numbers_in(text: &str) -> Sample {
-    let number = |line: &str| {
-        let (name, number) = line.split_once(' ')?;
-        Some((name.to_owned(), number.parse::<f64>().ok()?))
-    };
-    text.lines()
-        .filter_map(number)
-        .fold(Sample::new(), |sample, (name, number)| {
-            sample.with(&name, number)
-        })
+    text.lines().fold(Sample::new(), |sample, line| {
+        let mut words = line.split(' ');
+        match (words.next(), words.next()) {
+            (Some("series"), Some(name)) => {
+                sample.with_series(name, words.filter_map(|word| word.parse().ok()))
+            }
+            (Some(name), Some(number)) => {
+                let rest = words.next();
+                let number = rest.map_or(number.parse().ok(), |_| None);
+                sample.with(name, number.unwrap_or(f64::NAN))
+            }
+            _ => sample,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -303,6 +314,9 @@ mod tests {
         let sample = numbers_in("took 12.5\nhello\nversion 3012\nnot a number\n");
         assert_eq!((sample.get("took"), sample.get(VERSION)), (12.5, 3012.0));
         assert_eq!(sample.keys().count(), 2);
+        let sample = numbers_in("series at 1 2.5\nseries none\n");
+        assert_eq!(sample.series("at"), [1.0, 2.5]);
+        assert!(sample.series("none").is_empty());
     }
 
     #[test]
