@@ -15,14 +15,19 @@ mod gil_io;
 mod io_bound;
 mod lock_order;
 mod lost_updates;
+mod memory_order;
 mod models;
 mod pool_size;
 mod pool_vs_thread_per_task;
 mod preemption_fairness;
 mod process_vs_thread;
+mod published_ticker;
+mod python_counter;
 mod spawn_cost;
 mod sync_matrix;
 mod thread_memory;
+mod timeline;
+mod two_cooks;
 
 pub(crate) use crash_isolation::Crash;
 pub(crate) use gil::crunch;
@@ -37,8 +42,11 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &spawn_cost::SpawnCost,
         &thread_memory::ThreadMemory,
         &models::Models,
+        &timeline::Timeline,
+        &two_cooks::TwoCooks,
         &blocking_call::BlockingCall,
         &frozen_ticker::FrozenTicker,
+        &published_ticker::PublishedTicker,
         &preemption_fairness::PreemptionFairness,
         &coroutines::Coroutines,
         &event_loop_freeze::EventLoopFreeze,
@@ -48,12 +56,14 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &event_loop_scale::EventLoopScale,
         &lost_updates::LostUpdates,
         &false_sharing::FalseSharing,
+        &memory_order::MemoryOrder,
         &sync_matrix::SyncMatrix,
         &channels::Channels,
         &deadlock::Deadlock,
         &lock_order::LockOrder,
         &gil::Gil,
         &gil_io::GilIo,
+        &python_counter::PythonCounter,
         &process_vs_thread::ProcessVsThread,
         &crash_isolation::CrashIsolation,
     ]
