@@ -22,6 +22,7 @@ mod preemption_fairness;
 mod process_vs_thread;
 mod spawn_cost;
 mod sync_matrix;
+mod thread_count;
 mod thread_memory;
 
 pub(crate) use crash_isolation::Crash;
@@ -33,6 +34,7 @@ use crate::experiment::Experiment;
 #[must_use]
 pub fn all() -> &'static [&'static dyn Experiment] {
     &[
+        &thread_count::ThreadCount,
         &context_switch::ContextSwitch,
         &spawn_cost::SpawnCost,
         &thread_memory::ThreadMemory,
