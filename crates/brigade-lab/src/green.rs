@@ -15,7 +15,7 @@ use brigade::runtime::{Builder, Metrics, Runtime};
 
 use crate::experiment::ArmError;
 
-pub(crate) use brigade::diag::ThreadInfo;
+pub(crate) use brigade::diag::{ThreadInfo, ThreadState};
 pub(crate) use brigade::runtime::Model;
 pub(crate) use brigade::thread::{JoinHandle, park, sleep_until, yield_now};
 

@@ -29,6 +29,7 @@
 //! | `pool` | the door to thread pools |
 //! | `tasks` | the door to async tasks, whoever runs them |
 //! | `shared` | one number that threads share, guarded in different ways |
+//! | `cloned` | processes and threads made by `clone` with given flags |
 //! | `crowd` | many threads that wait at once |
 //! | `kernel_view` | what the kernel shows of the threads of a process |
 //! | `together` | threads that begin a loop together, and the CPU time they used |
@@ -53,6 +54,7 @@
 mod answer;
 mod channel;
 pub mod child;
+mod cloned;
 mod compute;
 mod crowd;
 pub mod driver;

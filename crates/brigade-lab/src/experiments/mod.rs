@@ -24,6 +24,7 @@ mod spawn_cost;
 mod sync_matrix;
 mod thread_count;
 mod thread_memory;
+mod thread_states;
 
 pub(crate) use crash_isolation::Crash;
 pub(crate) use gil::crunch;
@@ -35,6 +36,7 @@ use crate::experiment::Experiment;
 pub fn all() -> &'static [&'static dyn Experiment] {
     &[
         &thread_count::ThreadCount,
+        &thread_states::ThreadStates,
         &context_switch::ContextSwitch,
         &spawn_cost::SpawnCost,
         &thread_memory::ThreadMemory,
