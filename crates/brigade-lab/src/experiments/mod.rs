@@ -25,9 +25,11 @@ mod published_ticker;
 mod python_counter;
 mod spawn_cost;
 mod sync_matrix;
+mod thread_count;
 mod thread_memory;
 mod timeline;
 mod two_cooks;
+mod thread_states;
 
 pub(crate) use crash_isolation::Crash;
 pub(crate) use gil::crunch;
@@ -38,6 +40,8 @@ use crate::experiment::Experiment;
 #[must_use]
 pub fn all() -> &'static [&'static dyn Experiment] {
     &[
+        &thread_count::ThreadCount,
+        &thread_states::ThreadStates,
         &context_switch::ContextSwitch,
         &spawn_cost::SpawnCost,
         &thread_memory::ThreadMemory,
