@@ -122,48 +122,59 @@ fn a_record_that_belongs_to_another_entry_is_not_shown() {
     assert_eq!((report.each.len(), report.changing), (0, 1));
 }
 
-/// Another thread takes over the record at a certain read of it.
-struct Reused {
-    fake: Fake,
+/// A process that does something between two reads.
+struct Turning {
+    before: Fake,
+    after: Fake,
     reads: Cell<usize>,
-    from: usize,
+    /// The first read of what is after.
+    turn: usize,
 }
 
-impl Memory for Reused {
+impl Memory for Turning {
     fn read(&self, places: &[Place]) -> io::Result<Vec<Option<Vec<u8>>>> {
-        let mut answers = self.fake.read(places)?;
-        for (place, answer) in places.iter().zip(&mut answers) {
-            if place.bytes == 128 {
-                self.reads.set(self.reads.get() + 1);
-                if let Some(bytes) = answer.as_mut().filter(|_| self.reads.get() >= self.from) {
-                    bytes[16] = 8; // the number
-                    bytes[32] = 2; // the length of the name
-                }
-            }
+        self.reads.set(self.reads.get() + 1);
+        if self.reads.get() < self.turn {
+            self.before.read(places)
+        } else {
+            self.after.read(places)
         }
-        Ok(answers)
     }
+}
+
+const NAME: u64 = 0x7_0000;
+
+/// The process with one thread of this number and name, always at the same addresses.
+fn process_with(id: u64, name: &str) -> Fake {
+    let mut fake = process(&words(), 16);
+    add_thread(&mut fake, 3, id);
+    let task = fake.0.get_mut(&(0x100_0000 + 0x3000)).unwrap();
+    task[24..40].copy_from_slice(&bytes(&[NAME, name.len() as u64]));
+    fake.0.insert(NAME, name.as_bytes().to_vec());
+    fake
 }
 
 #[test]
 fn a_record_that_is_used_again_while_it_is_read_is_one_thread_or_the_other() {
-    for from in 1..5 {
-        let mut fake = process(&words(), 16);
-        add_thread(&mut fake, 3, 7);
-        let reused = Reused {
-            fake,
+    let mut last = None;
+    for turn in 6..20 {
+        let turning = Turning {
+            before: process_with(7, "first"),
+            after: process_with(8, "other"),
             reads: Cell::new(0),
-            from,
+            turn,
         };
-        let report = read_memory(&reused, HEADER).unwrap();
-        let thread = &report.each[0];
-        let known = [(7, Some("a.rs")), (8, Some("a."))];
-        assert!(
-            known.contains(&(thread.id, thread.name.as_deref())),
-            "{thread:?}"
-        );
+        let report = read_memory(&turning, HEADER).unwrap();
         assert_eq!(report.each.len(), 1);
+        let thread = &report.each[0];
+        let seen = (thread.id, thread.name.as_deref().unwrap());
+        assert!(
+            [(7, "first"), (8, "other")].contains(&seen),
+            "{turn}: {seen:?}"
+        );
+        last = Some(thread.id);
     }
+    assert_eq!(last, Some(7), "the process turned before it was read");
 }
 
 /// An entry whose wait word never stands still.
