@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::args::{ARM_COMMAND, RunOptions};
 use crate::exit::Exit;
+use crate::html;
 use crate::output::Output;
 use crate::progress::Bar;
 use crate::render;
@@ -70,12 +71,18 @@ pub(crate) fn run(names: &[String], options: &RunOptions, out: &Output) -> io::R
             }
         }
     }
+    if let Some(exit) = html::refused(options.html.as_deref(), out) {
+        return Ok(exit);
+    }
     let (document, signal) = carry_out(&chosen, options, out)?;
     Ok(signal.map_or_else(|| gate(&document.reports), Exit::Signal))
 }
 
 /// Runs every experiment. A refuted claim is a result of the tour and not a failure of it.
 pub(crate) fn tour(options: &RunOptions, out: &Output) -> io::Result<Exit> {
+    if let Some(exit) = html::refused(options.html.as_deref(), out) {
+        return Ok(exit);
+    }
     let (document, signal) = carry_out(brigade_lab::all(), options, out)?;
     let failed = document.reports.iter().any(Report::has_failure);
     Ok(match signal {
@@ -142,6 +149,7 @@ fn carry_out(
     }
     document.interrupted = cancelled();
     finish(&document, chosen.len(), options, out)?;
+    html::write_document(options.html.as_deref(), &document, out)?;
     Ok((document, signals.caught()))
 }
 

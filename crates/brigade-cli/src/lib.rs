@@ -10,12 +10,15 @@
 //!    at once; the kernel then ends the arm.
 
 mod args;
+mod compare;
 mod doctor;
 pub mod exit;
+mod html;
 mod lab;
 mod output;
 mod progress;
 mod render;
+mod saved;
 mod signals;
 mod support;
 
@@ -92,6 +95,12 @@ fn carry_out(command: Option<Command>, default: Default, out: &Output) -> std::i
             None => lab::tour(&lab.options, out),
             Some(LabCommand::List { json }) => lab::list(json, out),
             Some(LabCommand::Run { names, options }) => lab::run(&names, &options, out),
+            Some(LabCommand::Compare(args)) => compare::run(&args, out),
+            Some(LabCommand::Report(args)) => html::report(&args, out),
+            Some(LabCommand::Schema) => {
+                out.print_json(&brigade_lab::report::schema())?;
+                Ok(Exit::Clean)
+            }
         },
     }
 }
