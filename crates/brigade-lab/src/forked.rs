@@ -75,6 +75,11 @@ fn enter_or_return(pid: i64, body: impl FnOnce() -> i32) -> Result<Forked, ArmEr
 }
 
 impl Forked {
+    /// Its number.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        u32::try_from(self.pid?.as_raw_nonzero().get()).ok()
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> Result<End, ArmError> {
         let end = wait_for(self.pid)?;

@@ -19,6 +19,8 @@
 //! | [`report`] | what comes out, as data with a schema version |
 //! | [`figure`] | what to draw, as data |
 //! | [`machine`] | what the machine is and offers |
+//! | `account` | what the scheduler has written down about a kernel thread |
+//! | `turns` | two sides that take strict turns on one CPU |
 //! | `answer` | what a task or a job hands to whoever waits for it |
 //! | `channel` | channels of either kind of threads |
 //! | `forked` | processes that an arm forks |
@@ -48,6 +50,7 @@
 //! none. *One process for all arms*: a runtime of an earlier arm keeps its carriers, and freed
 //! memory stays in the allocator, so the later arm measures both.
 
+mod account;
 mod answer;
 mod channel;
 pub mod child;
@@ -73,6 +76,7 @@ pub mod stats;
 mod tasks;
 mod ticker;
 mod together;
+mod turns;
 pub mod units;
 pub mod verdict;
 mod worker;

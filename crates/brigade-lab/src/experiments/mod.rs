@@ -21,6 +21,7 @@ mod pool_vs_thread_per_task;
 mod preemption_fairness;
 mod process_vs_thread;
 mod spawn_cost;
+mod switch_footprint;
 mod sync_matrix;
 mod thread_memory;
 
@@ -34,6 +35,7 @@ use crate::experiment::Experiment;
 pub fn all() -> &'static [&'static dyn Experiment] {
     &[
         &context_switch::ContextSwitch,
+        &switch_footprint::SwitchFootprint,
         &spawn_cost::SpawnCost,
         &thread_memory::ThreadMemory,
         &models::Models,
