@@ -16,14 +16,18 @@ mod io_bound;
 mod lock_order;
 mod lost_updates;
 mod models;
+mod pipe_benchmark;
 mod pool_size;
 mod pool_vs_thread_per_task;
 mod preemption_fairness;
 mod process_vs_thread;
 mod spawn_cost;
+mod switch_budget;
 mod switch_footprint;
+mod switch_rate;
 mod sync_matrix;
 mod thread_memory;
+mod voluntary_switches;
 
 pub(crate) use crash_isolation::Crash;
 pub(crate) use gil::crunch;
@@ -35,7 +39,11 @@ use crate::experiment::Experiment;
 pub fn all() -> &'static [&'static dyn Experiment] {
     &[
         &context_switch::ContextSwitch,
+        &pipe_benchmark::PipeBenchmark,
         &switch_footprint::SwitchFootprint,
+        &switch_budget::SwitchBudget,
+        &voluntary_switches::VoluntarySwitches,
+        &switch_rate::SwitchRate,
         &spawn_cost::SpawnCost,
         &thread_memory::ThreadMemory,
         &models::Models,
