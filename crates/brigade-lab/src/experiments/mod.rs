@@ -17,6 +17,7 @@ mod lock_order;
 mod lost_updates;
 mod memory_order;
 mod models;
+mod pipe_benchmark;
 mod pool_size;
 mod pool_vs_thread_per_task;
 mod preemption_fairness;
@@ -24,12 +25,16 @@ mod process_vs_thread;
 mod published_ticker;
 mod python_counter;
 mod spawn_cost;
+mod switch_budget;
+mod switch_footprint;
+mod switch_rate;
 mod sync_matrix;
 mod thread_count;
 mod thread_memory;
 mod thread_states;
 mod timeline;
 mod two_cooks;
+mod voluntary_switches;
 
 pub(crate) use crash_isolation::Crash;
 pub(crate) use gil::crunch;
@@ -43,6 +48,11 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &thread_count::ThreadCount,
         &thread_states::ThreadStates,
         &context_switch::ContextSwitch,
+        &pipe_benchmark::PipeBenchmark,
+        &switch_footprint::SwitchFootprint,
+        &switch_budget::SwitchBudget,
+        &voluntary_switches::VoluntarySwitches,
+        &switch_rate::SwitchRate,
         &spawn_cost::SpawnCost,
         &thread_memory::ThreadMemory,
         &models::Models,
