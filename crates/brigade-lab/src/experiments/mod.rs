@@ -2,6 +2,7 @@
 
 mod blocking_call;
 mod channels;
+mod clone_flags;
 mod context_switch;
 mod coroutines;
 mod crash_isolation;
@@ -20,6 +21,7 @@ mod pool_size;
 mod pool_vs_thread_per_task;
 mod preemption_fairness;
 mod process_vs_thread;
+mod shared_private;
 mod spawn_cost;
 mod sync_matrix;
 mod thread_count;
@@ -60,6 +62,8 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &gil_io::GilIo,
         &process_vs_thread::ProcessVsThread,
         &crash_isolation::CrashIsolation,
+        &shared_private::SharedPrivate,
+        &clone_flags::CloneFlags,
     ]
 }
 
