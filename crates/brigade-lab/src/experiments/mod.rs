@@ -1,6 +1,8 @@
 //! The experiments, in the order of the quick tour.
 
+mod address_space;
 mod blocking_call;
+mod borrow_checker;
 mod channels;
 mod clone_flags;
 mod context_switch;
@@ -42,6 +44,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &context_switch::ContextSwitch,
         &spawn_cost::SpawnCost,
         &thread_memory::ThreadMemory,
+        &address_space::AddressSpace,
         &models::Models,
         &blocking_call::BlockingCall,
         &frozen_ticker::FrozenTicker,
@@ -53,6 +56,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &io_bound::IoBound,
         &event_loop_scale::EventLoopScale,
         &lost_updates::LostUpdates,
+        &borrow_checker::BorrowChecker,
         &false_sharing::FalseSharing,
         &sync_matrix::SyncMatrix,
         &channels::Channels,

@@ -171,7 +171,7 @@ impl Experiment for SharedPrivate {
             Part::new(
                 decided(own == 0.0, own),
                 format!(
-                    "it sees none of 3 that are its own: thread-local, errno, signal mask ({})",
+                    "of 3 that are said to be its own it sees {}: thread-local, errno, signal mask",
                     count_seen(samples, "kernel", &OWN)
                 ),
             ),
