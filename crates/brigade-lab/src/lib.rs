@@ -35,6 +35,7 @@
 //! | `together` | threads that begin a loop together, and the CPU time they used |
 //! | `echo` | three servers that answer with what they get, and their client |
 //! | [`experiments`] | the experiments themselves |
+//! | [`theme`] | which experiments belong together, and the order of the tour |
 //!
 //! # Invariants
 //!
@@ -77,6 +78,7 @@ pub mod sample;
 mod shared;
 pub mod stats;
 mod tasks;
+pub mod theme;
 mod ticker;
 mod together;
 pub mod units;
@@ -91,5 +93,6 @@ pub use figure::Figure;
 pub use progress::{Progress, Silent};
 pub use report::{Document, Report, SCHEMA_VERSION};
 pub use sample::{Sample, Samples};
+pub use theme::{Theme, tour};
 pub use verdict::Verdict;
 pub use worker::serve_if_worker;
