@@ -354,7 +354,7 @@ fn errno() -> i32 {
 }
 
 fn set_errno(value: i32) {
-    // SAFETY: as above.
+    // SAFETY: the place is the calling thread's, and there is no reference to it.
     unsafe { *libc::__errno_location() = value };
 }
 
