@@ -1,7 +1,10 @@
 //! The experiments. [`crate::theme`] puts them in the order of the tour.
 
+mod address_space;
 mod blocking_call;
+mod borrow_checker;
 mod channels;
+mod clone_flags;
 mod context_switch;
 mod coroutines;
 mod crash_isolation;
@@ -24,6 +27,7 @@ mod preemption_fairness;
 mod process_vs_thread;
 mod published_ticker;
 mod python_counter;
+mod shared_private;
 mod spawn_cost;
 mod switch_budget;
 mod switch_footprint;
@@ -55,6 +59,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &switch_rate::SwitchRate,
         &spawn_cost::SpawnCost,
         &thread_memory::ThreadMemory,
+        &address_space::AddressSpace,
         &models::Models,
         &timeline::Timeline,
         &two_cooks::TwoCooks,
@@ -69,6 +74,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &io_bound::IoBound,
         &event_loop_scale::EventLoopScale,
         &lost_updates::LostUpdates,
+        &borrow_checker::BorrowChecker,
         &false_sharing::FalseSharing,
         &memory_order::MemoryOrder,
         &sync_matrix::SyncMatrix,
@@ -80,6 +86,8 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &python_counter::PythonCounter,
         &process_vs_thread::ProcessVsThread,
         &crash_isolation::CrashIsolation,
+        &shared_private::SharedPrivate,
+        &clone_flags::CloneFlags,
     ]
 }
 
