@@ -4,6 +4,8 @@ use brigade_lab::Scale;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::args_observe::{AdviseArgs, InspectArgs};
+
 /// The hidden subcommand that runs one arm.
 pub(crate) const ARM_COMMAND: &str = "__arm";
 
@@ -61,6 +63,10 @@ pub(crate) enum Command {
     },
     /// Measure what is commonly said about threads; alone, the quick tour
     Lab(LabArgs),
+    /// Show what the threads of a process do, green ones too
+    Inspect(InspectArgs),
+    /// Watch a process or a command, and say which model of threads fits it
+    Advise(AdviseArgs),
     /// Run one arm in this process and write its sample (for the program itself)
     #[command(name = ARM_COMMAND, hide = true)]
     Arm {

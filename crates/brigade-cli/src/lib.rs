@@ -1,4 +1,4 @@
-//! The `brigade` program: what the machine offers, and the lab.
+//! The `brigade` program: what the machine offers, the lab, and looks at other programs.
 //!
 //! # Conventions
 //!
@@ -9,9 +9,14 @@
 //! 5. Ctrl-C ends the arm that runs, prints what there is, and exits with 130. A second Ctrl-C exits
 //!    at once; the kernel then ends the arm.
 
+mod advise;
+mod advise_text;
 mod args;
+mod args_observe;
 mod doctor;
 pub mod exit;
+mod inspect;
+mod inspect_text;
 mod lab;
 mod output;
 mod progress;
@@ -80,6 +85,8 @@ fn carry_out(command: Option<Command>, default: Default, out: &Output) -> std::i
             Ok(Exit::Clean)
         }
         Some(Command::Doctor { json }) => doctor::run(json, out),
+        Some(Command::Inspect(args)) => inspect::run(&args, out),
+        Some(Command::Advise(args)) => advise::run(&args, out),
         Some(Command::Arm {
             experiment,
             arm,

@@ -36,7 +36,7 @@ fn styled(text: &str, style: Style) -> String {
 
 /// `text` in lines of at most [`WIDTH`] columns: the first begins with `head`, the others are
 /// indented by the width of `margin`.
-fn paragraph(head: &str, margin: usize, text: &str) -> String {
+pub(crate) fn paragraph(head: &str, margin: usize, text: &str) -> String {
     let indent = " ".repeat(margin);
     let options = textwrap::Options::new(WIDTH)
         .initial_indent(&indent)
