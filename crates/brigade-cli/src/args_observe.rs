@@ -12,12 +12,12 @@ Examples:
   brigade inspect $$ --json         one JSON document
 
 Columns:
-  COUNT/TID  threads summed up (x12), or the number of the one
-  S          R runs or is queued, S waits, D waits for a disk, T is stopped, Z has ended
-  CPU%       time on a CPU; 100 is one CPU
-  QUEUE%     time in the run queue: wanted to run, and did not
-  VOL/s      switches because it waited; INVOL/s: because another was to run
-  WAITS IN   the function of the kernel in which it waits
+  TID      the number of a thread, or how many like ones are summed up (x12)
+  S        R runs or is queued, S waits, D waits for a disk, T is stopped, Z has ended
+  CPU%     time on a CPU; 100 is one CPU
+  QUEUE%   time in the run queue: wanted to run, and did not
+  VOL/s    switches because it waited; INV/s: because another was to run
+  WAITS IN the function of the kernel in which it waits
 
 Exit codes:
   0    the threads are shown, also where some columns need more privilege

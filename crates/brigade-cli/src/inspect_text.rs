@@ -9,7 +9,7 @@ use brigade_observe::{
 use crate::render::WIDTH;
 
 /// What is left to the wait channel.
-const CHANNEL: usize = 15;
+const CHANNEL: usize = 18;
 /// Groups of green threads shown, unless all are wanted.
 const GREEN_ROWS: usize = 12;
 /// Holders and deadlocks shown.
@@ -91,8 +91,8 @@ fn head(page: &Page<'_>) -> String {
 
 fn columns() -> String {
     format!(
-        "{:>9} {:<15} S {:>5} {:>6} {:>6} {:>7} {:<6} {:>3} {}\n",
-        "COUNT/TID", "NAME", "CPU%", "QUEUE%", "VOL/s", "INVOL/s", "CLASS", "CPU", "WAITS IN"
+        "{:>7} {:<15} S {:>5} {:>6} {:>5} {:>5} {:<6} {:>3} {}\n",
+        "TID", "NAME", "CPU%", "QUEUE%", "VOL/s", "INV/s", "CLASS", "CPU", "WAITS IN"
     )
 }
 
@@ -147,7 +147,7 @@ fn row(row: &Row<'_>) -> String {
         .cpu
         .map_or_else(|| "-".to_owned(), |cpu| cpu.to_string());
     let line = format!(
-        "{:>9} {:<15} {} {:>5} {:>6} {:>6} {:>7} {:<6} {:>3} {}",
+        "{:>7} {:<15} {} {:>5} {:>6} {:>5} {:>5} {:<6} {:>3} {}",
         row.who,
         cut(row.name, 15),
         row.state,
@@ -184,7 +184,7 @@ fn rate(number: Option<f64>) -> String {
         Some(number) if number >= 99_950_000.0 => format!("{:.0}M", number / 1e6),
         Some(number) if number >= 99_950.0 => format!("{:.0}k", number / 1e3),
         Some(number) if number >= 99.95 => format!("{number:.0}"),
-        Some(number) if number == 0.0 => "0".to_owned(),
+        Some(0.0) => "0".to_owned(),
         Some(number) => format!("{number:.1}"),
     }
 }

@@ -174,7 +174,8 @@ impl<'a> Observer<'a> {
             waits_s: BTreeMap::new(),
             exact_total_ns: None,
         };
-        observer.look()?;
+        // It may have ended meanwhile: then there is nothing to see, which is no error.
+        let _ = observer.look();
         Ok(observer)
     }
 
@@ -337,74 +338,86 @@ impl<'a> Observer<'a> {
                 0.0
             }
         };
-        let sum = |get: &dyn Fn(&ThreadSum) -> u64| -> u64 { self.threads.values().map(get).sum() };
-        let maybe = |get: &dyn Fn(&ThreadSum) -> Option<u64>| -> Option<u64> {
-            let mut known = self.threads.values().filter_map(get).peekable();
-            known.peek()?;
-            Some(known.sum())
-        };
-        let of_threads_ns = sum(&|thread| thread.of(|counts| counts.run_ns));
-        let from_looks = self
-            .last_total_ns
-            .saturating_sub(self.first_total_ns.unwrap_or(0));
-        let run_ns = self
-            .exact_total_ns
-            .unwrap_or_else(|| from_looks.max(of_threads_ns));
-        let queue_ns = maybe(&|thread| thread.maybe(|counts| counts.queue_ns));
-        let user = sum(&|thread| thread.of(|counts| counts.user_ticks)) as f64;
-        let system = sum(&|thread| thread.of(|counts| counts.system_ticks)) as f64;
-        let user_share = if user + system > 0.0 {
-            user / (user + system)
-        } else {
-            1.0
-        };
-        let run_s = run_ns as f64 / 1e9;
-        let queue_s = queue_ns.unwrap_or(0) as f64 / 1e9;
-        let computing = || self.threads.values().filter(|thread| thread.computes());
-        let steady = || self.threads.values().filter(|thread| thread.hardly_waits());
-        let steady_ns: u64 = steady().map(|t| t.of(|counts| counts.run_ns)).sum();
-        let steady_wanted_ns: u64 = steady().map(ThreadSum::wanted_ns).sum();
+        let sums = self.sums();
+        let run_s = self.run_s(&sums);
+        let queue_s = sums.queue_s.unwrap_or(0.0);
         let is_computing =
             |process: &&ProcessSum| process.busy_ns as f64 / 1e9 >= 0.1 * watched_s.max(0.1);
-        let busiest = self
-            .processes
-            .values()
-            .max_by_key(|process| process.busy_ns);
+        let processes = || self.processes.values();
+        let busiest = processes().max_by_key(|process| process.busy_ns);
+        let waits = self.waits_s.iter();
         Observations {
             watched_s,
             looks: self.looks,
             cpus,
             processes: self.most_processes,
-            computing_processes: self.processes.values().filter(is_computing).count(),
+            computing_processes: processes().filter(is_computing).count(),
             threads: self.most_threads,
             mean_threads: per_s(self.thread_s),
-            user_s: run_s * user_share,
-            system_s: run_s * (1.0 - user_share),
+            user_s: run_s * sums.user_share,
+            system_s: run_s * (1.0 - sums.user_share),
             cpus_used: per_s(run_s),
             cpus_wanted: per_s(run_s + queue_s),
-            computing_threads: computing().count(),
-            computing_share: steady_ns as f64 / of_threads_ns.max(1) as f64,
-            computing_wanted: per_s(steady_wanted_ns as f64 / 1e9),
-            queue_share: queue_ns.map(|_| queue_s / (run_s + queue_s).max(1e-9)),
+            computing_threads: self.threads.values().filter(|t| t.computes()).count(),
+            computing_share: sums.steady_s / sums.run_s.max(1e-9),
+            computing_wanted: per_s(sums.steady_wanted_s),
+            queue_share: sums.queue_s.map(|_| queue_s / (run_s + queue_s).max(1e-9)),
             waiting_share: self.waiting_s / self.thread_s.max(1e-9),
-            waits: self
-                .waits_s
-                .iter()
-                .map(|(kind, s)| (*kind, per_s(*s)))
-                .collect(),
-            voluntary_per_s: maybe(&|t| t.maybe(|counts| counts.voluntary))
-                .map(|n| per_s(n as f64)),
-            involuntary_per_s: maybe(&|t| t.maybe(|counts| counts.involuntary))
-                .map(|n| per_s(n as f64)),
+            waits: waits.map(|(kind, s)| (*kind, per_s(*s))).collect(),
+            voluntary_per_s: sums.voluntary.map(per_s),
+            involuntary_per_s: sums.involuntary.map(per_s),
             sockets: self.sockets,
             interpreter: busiest.and_then(|process| process.interpreter.clone()),
-            green_threads: self
-                .processes
-                .values()
-                .filter_map(|process| process.green)
-                .max(),
+            green_threads: processes().filter_map(|process| process.green).max(),
         }
     }
+
+    /// CPU time of the whole program: of its processes, or of its threads, whose times are exact.
+    fn run_s(&self, sums: &Sums) -> f64 {
+        let first = self.first_total_ns.unwrap_or(0);
+        match self.exact_total_ns {
+            Some(exact) => exact as f64 / 1e9,
+            None => (self.last_total_ns.saturating_sub(first) as f64 / 1e9).max(sums.run_s),
+        }
+    }
+
+    fn sums(&self) -> Sums {
+        let threads = || self.threads.values();
+        let maybe = |get: fn(&Counts) -> Option<u64>| -> Option<f64> {
+            let mut known = threads().filter_map(|thread| thread.maybe(get)).peekable();
+            known.peek()?;
+            Some(known.sum::<u64>() as f64)
+        };
+        let run_ns = |thread: &ThreadSum| thread.of(|counts| counts.run_ns);
+        let steady = || threads().filter(|thread| thread.hardly_waits());
+        let user: u64 = threads().map(|t| t.of(|counts| counts.user_ticks)).sum();
+        let system: u64 = threads().map(|t| t.of(|counts| counts.system_ticks)).sum();
+        Sums {
+            run_s: threads().map(run_ns).sum::<u64>() as f64 / 1e9,
+            queue_s: maybe(|counts| counts.queue_ns).map(|ns| ns / 1e9),
+            steady_s: steady().map(run_ns).sum::<u64>() as f64 / 1e9,
+            steady_wanted_s: steady().map(ThreadSum::wanted_ns).sum::<u64>() as f64 / 1e9,
+            user_share: if user + system > 0 {
+                user as f64 / (user + system) as f64
+            } else {
+                1.0
+            },
+            voluntary: maybe(|counts| counts.voluntary),
+            involuntary: maybe(|counts| counts.involuntary),
+        }
+    }
+}
+
+/// What all threads did together.
+struct Sums {
+    run_s: f64,
+    queue_s: Option<f64>,
+    /// Of threads that hardly wait.
+    steady_s: f64,
+    steady_wanted_s: f64,
+    user_share: f64,
+    voluntary: Option<f64>,
+    involuntary: Option<f64>,
 }
 
 /// CPU time of the calling thread.
