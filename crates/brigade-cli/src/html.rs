@@ -117,12 +117,8 @@ fn beside(place: &Path) -> io::Result<tempfile::NamedTempFile> {
 
 /// The error without the temporary name, which says nothing to anybody.
 fn plain(error: &io::Error) -> String {
-    let text = io::Error::from(error.kind()).to_string();
-    let code = error
-        .get_ref()
-        .and_then(|inner| inner.source())
-        .and_then(|source| source.downcast_ref::<io::Error>().map(ToString::to_string));
-    code.unwrap_or(text)
+    let text = error.to_string();
+    text.split(" at path ").next().unwrap_or(&text).to_owned()
 }
 
 /// Can `path` be written? Leaves nothing behind.
