@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::args::{ARM_COMMAND, RunOptions};
 use crate::exit::Exit;
+use crate::html;
 use crate::output::Output;
 use crate::progress::Bar;
 use crate::render::{self, Place};
@@ -121,6 +122,9 @@ pub(crate) fn run(names: &[String], options: &RunOptions, out: &Output) -> io::R
     if chosen.is_empty() {
         return Ok(nothing_left(out));
     }
+    if let Some(exit) = html::refused(options.html.as_deref(), out) {
+        return Ok(exit);
+    }
     let (document, signal) = carry_out(&chosen, options, form, out)?;
     Ok(signal.map_or_else(|| gate(&document.reports), Exit::Signal))
 }
@@ -136,6 +140,9 @@ pub(crate) fn tour_of(options: &RunOptions, out: &Output) -> io::Result<Exit> {
     let chosen = select::left(tour(), options);
     if chosen.is_empty() {
         return Ok(nothing_left(out));
+    }
+    if let Some(exit) = html::refused(options.html.as_deref(), out) {
+        return Ok(exit);
     }
     let (document, signal) = carry_out(&chosen, options, form, out)?;
     let failed = document.reports.iter().any(Report::has_failure);
@@ -219,6 +226,7 @@ fn carry_out(
     }
     document.interrupted = cancelled();
     finish(&document, chosen.len(), options, out)?;
+    html::write_document(options.html.as_deref(), &document, out)?;
     Ok((document, signals.caught()))
 }
 
