@@ -51,11 +51,7 @@ static METRICS: [Metric; 4] = [
     Metric::data(FOUND, "found", Unit::Share),
 ];
 
-const ARMS: [(&str, &str); 3] = [
-    ("epoll", "epoll"),
-    ("poll", "poll"),
-    ("none", "no wait"),
-];
+const ARMS: [(&str, &str); 3] = [("epoll", "epoll"), ("poll", "poll"), ("none", "no wait")];
 
 /// What is called the same, and what is not any more.
 const SAME: f64 = 1.5;
@@ -174,7 +170,10 @@ impl Experiment for EpollScaling {
 
 /// The least and the largest number of descriptors, for people.
 fn ends(samples: &Samples) -> [String; 2] {
-    let curve = samples.of("epoll").first().map_or(&[][..], |s| s.series(CURVE));
+    let curve = samples
+        .of("epoll")
+        .first()
+        .map_or(&[][..], |s| s.series(CURVE));
     let number = |place: Option<usize>| {
         let number = place.and_then(|place| curve.get(place));
         show(number.copied().unwrap_or(f64::NAN), Unit::Count)

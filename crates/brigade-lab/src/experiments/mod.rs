@@ -6,6 +6,7 @@ mod context_switch;
 mod coroutines;
 mod crash_isolation;
 mod deadlock;
+mod epoll_scaling;
 mod event_loop_freeze;
 mod event_loop_scale;
 mod false_sharing;
@@ -54,6 +55,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &pool_size::PoolSize,
         &io_bound::IoBound,
         &event_loop_scale::EventLoopScale,
+        &epoll_scaling::EpollScaling,
         &lost_updates::LostUpdates,
         &false_sharing::FalseSharing,
         &memory_order::MemoryOrder,
