@@ -1,4 +1,4 @@
-//! The experiments, in the order of the quick tour.
+//! The experiments. [`crate::theme`] puts them in the order of the tour.
 
 mod blocking_call;
 mod channels;
@@ -26,7 +26,9 @@ mod published_ticker;
 mod python_counter;
 mod spawn_cost;
 mod sync_matrix;
+mod thread_count;
 mod thread_memory;
+mod thread_states;
 mod timeline;
 mod two_cooks;
 
@@ -35,10 +37,12 @@ pub(crate) use gil::crunch;
 
 use crate::experiment::Experiment;
 
-/// All experiments, in the order of the quick tour.
+/// All experiments. [`crate::tour`] has them by theme.
 #[must_use]
 pub fn all() -> &'static [&'static dyn Experiment] {
     &[
+        &thread_count::ThreadCount,
+        &thread_states::ThreadStates,
         &context_switch::ContextSwitch,
         &spawn_cost::SpawnCost,
         &thread_memory::ThreadMemory,
