@@ -9,6 +9,7 @@ mod context_switch;
 mod coroutines;
 mod crash_isolation;
 mod deadlock;
+mod epoll_scaling;
 mod event_loop_freeze;
 mod event_loop_scale;
 mod false_sharing;
@@ -73,6 +74,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &pool_size::PoolSize,
         &io_bound::IoBound,
         &event_loop_scale::EventLoopScale,
+        &epoll_scaling::EpollScaling,
         &lost_updates::LostUpdates,
         &borrow_checker::BorrowChecker,
         &false_sharing::FalseSharing,
