@@ -5,6 +5,8 @@
 
 use std::io::{self, Write};
 
+use crate::exit::Exit;
+
 /// The program's two streams.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
@@ -45,17 +47,134 @@ impl Output {
         stream.flush()
     }
 
+    /// Writes a result on one line, for programs that read many.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::print`].
+    pub(crate) fn print_json_line(&self, value: &impl serde::Serialize) -> io::Result<()> {
+        let mut stream = io::stdout().lock();
+        serde_json::to_writer(&mut stream, value).map_err(io::Error::from)?;
+        writeln!(stream)?;
+        stream.flush()
+    }
+
+    /// Takes the screen of the terminal, until the value is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::print`].
+    pub(crate) fn screen(&self) -> io::Result<Screen> {
+        Screen::open(*self)
+    }
+
     /// Writes a note to standard error. A note that nobody can read is dropped.
     pub(crate) fn note(&self, text: &str) {
         let _ = writeln!(anstream::stderr().lock(), "{}", self.encode(text));
     }
 
+    /// Says in one line why the program does not do what it was asked to do.
+    pub(crate) fn refuse(&self, why: &str) -> Exit {
+        self.note(&format!("error: {why}"));
+        Exit::Usage
+    }
+
     fn encode(&self, text: &str) -> String {
         if self.ascii {
-            text.replace('µ', "u")
+            text.chars().fold(String::new(), |mut ascii, c| {
+                match plain(c) {
+                    Some(plain) => ascii.push_str(plain),
+                    None => ascii.push(c),
+                }
+                ascii
+            })
         } else {
             text.to_owned()
         }
+    }
+}
+
+/// What stands for `c` where only ASCII is written; none if it is ASCII already. What the figures draw with
+/// keeps its width.
+fn plain(c: char) -> Option<&'static str> {
+    if c.is_ascii() {
+        return None;
+    }
+    Some(match c {
+        'µ' => "u",
+        '█' => "#",
+        '▒' => "=",
+        '░' | '─' => "-",
+        '▌' | '▋' | '▊' | '▉' => "#",
+        '▏' | '▎' | '▍' => " ",
+        '▁' => "_",
+        '▂' | '·' => ".",
+        '▃' => ":",
+        '▄' => "-",
+        '▅' => "=",
+        '▆' => "+",
+        '▇' => "*",
+        '│' => "|",
+        '┼' | '└' => "+",
+        '…' => "~",
+        '×' => "x",
+        '–' | '—' => "-",
+        '’' | '‘' => "'",
+        '≤' => "<=",
+        '≥' => ">=",
+        '→' => "->",
+        '≈' => "~",
+        '²' => "2",
+        _ => "?",
+    })
+}
+
+/// The screen of the terminal, for pages that replace each other. What was on it comes back at the end.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    out: Output,
+}
+
+impl Screen {
+    /// The other screen of the terminal, without a cursor.
+    const OPEN: &str = "\x1b[?1049h\x1b[?25l";
+    const CLOSE: &str = "\x1b[?25h\x1b[?1049l";
+
+    fn open(out: Output) -> io::Result<Self> {
+        let screen = Self { out };
+        screen.write(Self::OPEN)?;
+        Ok(screen)
+    }
+
+    /// Lines of the terminal.
+    pub(crate) fn lines(&self) -> Option<usize> {
+        terminal_size::terminal_size().map(|(_, height)| usize::from(height.0))
+    }
+
+    /// Draws a page over the one before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::print`].
+    pub(crate) fn draw(&mut self, page: &str) -> io::Result<()> {
+        let lines = self.lines().unwrap_or(usize::MAX);
+        let page: Vec<&str> = page.lines().take(lines).collect();
+        // Each line is cleared to its end, and what is below the last; a line end at the end would scroll.
+        let text = self.out.encode(&page.join("\x1b[K\r\n"));
+        self.write(&format!("\x1b[H{text}\x1b[K\x1b[J"))
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        let mut stream = io::stdout().lock();
+        stream.write_all(text.as_bytes())?;
+        stream.flush()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing back.
+        let _ = self.write(Self::CLOSE);
     }
 }
 
@@ -72,6 +191,8 @@ mod tests {
     fn only_a_utf8_locale_gets_more_than_ascii() {
         assert!(is_utf8("en_US.UTF-8") && is_utf8("C.utf8"));
         assert!(!is_utf8("C") && !is_utf8("de_DE.ISO-8859-1"));
-        assert_eq!(Output { ascii: true }.encode("2 µs"), "2 us");
+        let ascii = Output { ascii: true };
+        assert_eq!(ascii.encode("2 µs ██▒ 長"), "2 us ##= ?");
+        assert_eq!(Output { ascii: false }.encode("2 µs █"), "2 µs █");
     }
 }

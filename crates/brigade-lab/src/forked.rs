@@ -75,9 +75,9 @@ fn enter_or_return(pid: i64, body: impl FnOnce() -> i32) -> Result<Forked, ArmEr
 }
 
 impl Forked {
-    /// Its number.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        u32::try_from(self.pid?.as_raw_nonzero().get()).ok()
+    /// Its number; none once it has been waited for.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.pid
     }
 
     /// Waits for its end.

@@ -31,9 +31,13 @@
 //! | `pool` | the door to thread pools |
 //! | `tasks` | the door to async tasks, whoever runs them |
 //! | `shared` | one number that threads share, guarded in different ways |
+//! | `cloned` | processes and threads made by `clone` with given flags |
+//! | `crowd` | many threads that wait at once |
+//! | `kernel_view` | what the kernel shows of the threads of a process |
 //! | `together` | threads that begin a loop together, and the CPU time they used |
 //! | `echo` | three servers that answer with what they get, and their client |
 //! | [`experiments`] | the experiments themselves |
+//! | [`theme`] | which experiments belong together, and the order of the tour |
 //!
 //! # Invariants
 //!
@@ -54,7 +58,9 @@ mod account;
 mod answer;
 mod channel;
 pub mod child;
+mod cloned;
 mod compute;
+mod crowd;
 pub mod driver;
 mod echo;
 mod event_loop;
@@ -63,6 +69,7 @@ pub mod experiments;
 pub mod figure;
 mod forked;
 mod green;
+mod kernel_view;
 pub mod machine;
 mod peer;
 mod pool;
@@ -74,6 +81,7 @@ pub mod sample;
 mod shared;
 pub mod stats;
 mod tasks;
+pub mod theme;
 mod ticker;
 mod together;
 mod turns;
@@ -89,5 +97,6 @@ pub use figure::Figure;
 pub use progress::{Progress, Silent};
 pub use report::{Document, Report, SCHEMA_VERSION};
 pub use sample::{Sample, Samples};
+pub use theme::{Theme, tour};
 pub use verdict::Verdict;
 pub use worker::serve_if_worker;

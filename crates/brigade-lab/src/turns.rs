@@ -143,7 +143,10 @@ impl Pair {
     fn block(&mut self, count: u32) -> Result<Block, ArmError> {
         let elsewhere = |other: &Other| match other {
             Other::Thread(_) => Ok(0.0),
-            Other::Process(child) => child.pid().map_or(Ok(f64::NAN), account::cpu_ns_of),
+            Other::Process(child) => match child.pid() {
+                Some(pid) => account::cpu_ns_of(pid.as_raw_nonzero().get().unsigned_abs()),
+                None => Ok(f64::NAN),
+            },
         };
         let theirs = elsewhere(&self.other)?;
         let mut block = Block::of(count, || self.side.round())?;

@@ -107,7 +107,7 @@ impl Experiment for PipeBenchmark {
     }
 
     fn arms(&self, scale: Scale) -> Vec<Arm> {
-        let mut arms = python::arms(scale, false);
+        let mut arms = python::arms(scale, "one way", &[]);
         arms.extend([
             Arm::measured("any", "native, one way"),
             Arm::measured("one", "native, one way, one CPU"),
