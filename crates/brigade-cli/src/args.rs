@@ -4,6 +4,8 @@ use brigade_lab::Scale;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::sim::SimArgs;
+
 /// The hidden subcommand that runs one arm.
 pub(crate) const ARM_COMMAND: &str = "__arm";
 
@@ -13,13 +15,14 @@ Examples:
   brigade lab list                 the experiments and what each one checks
   brigade lab run context-switch   one experiment
   brigade lab run all --full       all of them, with larger counts
+  brigade sim --builtin convoy     a simulation of schedulers
   brigade doctor                   what this machine offers green threads
 
 Exit codes:
   0    all claims confirmed (lab run), everything there (doctor);
        lab, the tour: every experiment could be carried out, whatever it found
   1    a claim is refuted here (lab run), the machine lacks something (doctor)
-  2    wrong usage
+  2    wrong usage, or a file that makes no sense
   3    no answer: inconclusive or skipped (lab run), an arm failed (lab)
   130  interrupted; what was measured until then is printed";
 
@@ -61,6 +64,8 @@ pub(crate) enum Command {
     },
     /// Measure what is commonly said about threads; alone, the quick tour
     Lab(LabArgs),
+    /// Play a set of tasks under schedulers, and show who ran when and who waited
+    Sim(SimArgs),
     /// Run one arm in this process and write its sample (for the program itself)
     #[command(name = ARM_COMMAND, hide = true)]
     Arm {

@@ -17,6 +17,7 @@ mod output;
 mod progress;
 mod render;
 mod signals;
+mod sim;
 mod support;
 
 use std::process::ExitCode;
@@ -88,6 +89,7 @@ fn carry_out(command: Option<Command>, default: Default, out: &Output) -> std::i
             out.print(&brigade_lab::child::serve(&experiment, &arm, scale.into()))?;
             Ok(Exit::Clean)
         }
+        Some(Command::Sim(args)) => sim::run(&args, out),
         Some(Command::Lab(lab)) => match lab.command {
             None => lab::tour(&lab.options, out),
             Some(LabCommand::List { json }) => lab::list(json, out),
