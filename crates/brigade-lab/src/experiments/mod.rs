@@ -1,6 +1,7 @@
 //! The experiments, in the order of the quick tour.
 
 mod blocking_call;
+mod cfs_shares;
 mod channels;
 mod context_switch;
 mod coroutines;
@@ -40,6 +41,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &blocking_call::BlockingCall,
         &frozen_ticker::FrozenTicker,
         &preemption_fairness::PreemptionFairness,
+        &cfs_shares::CfsShares,
         &coroutines::Coroutines,
         &event_loop_freeze::EventLoopFreeze,
         &pool_vs_thread_per_task::PoolVsThreadPerTask,
