@@ -11,12 +11,14 @@
 //! * [`LockTag`]: what a lock says about itself, for reports about who waits for whom.
 //! * [`DeadlockReport`], [`OrderReport`]: what is said about locks that went wrong, as plain data with a text.
 //! * [`ThreadInfo`]: a thread as a snapshot shows it.
+//! * [`outside`]: where a reader outside the process finds the threads.
 //! * [`Metrics`]: the sum over the processors of a runtime, as plain numbers.
 
 mod counters;
 mod deadlock;
 mod lock;
 mod order_report;
+pub mod outside;
 mod reason;
 mod report;
 mod thread;

@@ -10,9 +10,12 @@
 //! 2. Everything but `owner` and `class` is constant.
 
 use core::fmt;
+use core::mem::offset_of;
 use core::panic::Location;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use crate::outside::{Word, Words};
 
 /// What kind of lock it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +30,21 @@ pub enum LockKind {
     Once,
     /// The lock of an interpreter, which threads take in turn.
     InterpreterLock,
+}
+
+impl LockKind {
+    /// The kind stored as `value`, if there is such a one.
+    #[must_use]
+    pub fn from_u8(value: u8) -> Option<LockKind> {
+        [
+            LockKind::Mutex,
+            LockKind::RwLock,
+            LockKind::Once,
+            LockKind::InterpreterLock,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == value)
+    }
 }
 
 impl fmt::Display for LockKind {
@@ -103,6 +121,17 @@ impl LockTag {
     /// Gives the lock a rank; see [`LockTag::with_rank`].
     pub const fn set_rank(&mut self, rank: u16) {
         self.rank = rank;
+    }
+
+    /// Where the fields are, for readers outside the process.
+    #[must_use]
+    pub const fn describe(words: Words) -> Words {
+        words
+            .number(Word::TagSize, size_of::<LockTag>())
+            .number(Word::TagOwner, offset_of!(LockTag, owner))
+            .number(Word::TagCreated, offset_of!(LockTag, created))
+            .number(Word::TagName, offset_of!(LockTag, name))
+            .number(Word::TagKind, offset_of!(LockTag, kind))
     }
 
     /// Mutex, RwLock, ...

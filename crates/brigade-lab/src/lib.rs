@@ -19,6 +19,8 @@
 //! | [`report`] | what comes out, as data with a schema version |
 //! | [`figure`] | what to draw, as data |
 //! | [`machine`] | what the machine is and offers |
+//! | `account` | what the scheduler has written down about a kernel thread |
+//! | `turns` | two sides that take strict turns on one CPU |
 //! | `answer` | what a task or a job hands to whoever waits for it |
 //! | `channel` | channels of either kind of threads |
 //! | `forked` | processes that an arm forks |
@@ -29,9 +31,13 @@
 //! | `pool` | the door to thread pools |
 //! | `tasks` | the door to async tasks, whoever runs them |
 //! | `shared` | one number that threads share, guarded in different ways |
+//! | `cloned` | processes and threads made by `clone` with given flags |
+//! | `crowd` | many threads that wait at once |
+//! | `kernel_view` | what the kernel shows of the threads of a process |
 //! | `together` | threads that begin a loop together, and the CPU time they used |
 //! | `echo` | three servers that answer with what they get, and their client |
 //! | [`experiments`] | the experiments themselves |
+//! | [`theme`] | which experiments belong together, and the order of the tour |
 //!
 //! # Invariants
 //!
@@ -48,10 +54,13 @@
 //! none. *One process for all arms*: a runtime of an earlier arm keeps its carriers, and freed
 //! memory stays in the allocator, so the later arm measures both.
 
+mod account;
 mod answer;
 mod channel;
 pub mod child;
+mod cloned;
 mod compute;
+mod crowd;
 pub mod driver;
 mod echo;
 mod event_loop;
@@ -60,6 +69,7 @@ pub mod experiments;
 pub mod figure;
 mod forked;
 mod green;
+mod kernel_view;
 pub mod machine;
 mod peer;
 mod pool;
@@ -71,8 +81,10 @@ pub mod sample;
 mod shared;
 pub mod stats;
 mod tasks;
+pub mod theme;
 mod ticker;
 mod together;
+mod turns;
 pub mod units;
 pub mod verdict;
 mod worker;
@@ -85,5 +97,6 @@ pub use figure::Figure;
 pub use progress::{Progress, Silent};
 pub use report::{Document, Report, SCHEMA_VERSION};
 pub use sample::{Sample, Samples};
+pub use theme::{Theme, tour};
 pub use verdict::Verdict;
 pub use worker::serve_if_worker;

@@ -6,7 +6,7 @@
 //!
 //! The modules have an order, which a test enforces; each may use only those before it:
 //!
-//! `prim < queue < readiness < park_word < in_time < handoff < idle < roster < task < timer < alarm < fd < reactor < processor < carrier < shared < launch < wake < sched < monitor
+//! `prim < queue < readiness < park_word < in_time < handoff < idle < roster < task < outside < timer < alarm < fd < reactor < processor < carrier < shared < launch < wake < sched < monitor
 //! < current < green < lot < cancel < edges < owned < io < thread < spawn < snapshot < runtime < watch`
 
 // The model checker sees only the protocols; the rest of what they offer is unused there.
@@ -42,6 +42,8 @@ mod io;
 mod launch;
 #[cfg(not(loom))]
 mod monitor;
+#[cfg(not(loom))]
+mod outside;
 #[cfg(not(loom))]
 mod owned;
 #[cfg(not(loom))]

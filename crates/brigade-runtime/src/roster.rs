@@ -33,9 +33,11 @@
 //! stack: they move with the size of the thread-local block. Malloc for the memory: a lock inside a global allocator
 //! would call itself.
 
+use std::mem::offset_of;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 
+use brigade_event::outside::{EPOCH_SHIFT, REASON_MASK, SINCE_SHIFT, TIMED, Word, Words};
 use brigade_event::{LockTag, Mode, WaitReason};
 
 use crate::prim::{
@@ -106,11 +108,6 @@ pub struct HeldLock {
     /// Its rank among locks of its class; 0 is none.
     pub rank: u16,
 }
-
-const REASON_MASK: u64 = 0x7f;
-const TIMED: u64 = 0x80;
-const EPOCH_SHIFT: u32 = 8;
-const SINCE_SHIFT: u32 = 24;
 
 /// Held locks in one block.
 const BLOCK_SLOTS: usize = 7;
@@ -667,6 +664,20 @@ pub(crate) fn for_each_entry(mut f: impl FnMut(&'static Entry)) {
     // ORDER: Acquire: pairs with the Release in `take`.
     let used = USED.load(Ordering::Acquire);
     (0..used).filter_map(entry_at).for_each(&mut f);
+}
+
+/// Where the entries and their fields are, for readers outside the process.
+pub(crate) const fn describe(words: Words) -> Words {
+    words
+        .address(Word::ChunkTable, &raw const CHUNK_TABLE)
+        .number(Word::Chunks, CHUNKS)
+        .number(Word::FirstChunk, FIRST_CHUNK)
+        .address(Word::Used, &raw const USED)
+        .number(Word::EntrySize, size_of::<Entry>())
+        .number(Word::EntryTask, offset_of!(Entry, task))
+        .number(Word::EntryObject, offset_of!(Entry, object))
+        .number(Word::EntrySite, offset_of!(Entry, site))
+        .number(Word::EntryWait, offset_of!(Entry, wait))
 }
 
 /// Milliseconds of the cheap clock; see "Time" in the module.

@@ -21,6 +21,7 @@ use brigade_event::Metrics;
 use crate::current;
 use crate::green::{Green, Runnable};
 use crate::io as descriptors;
+use crate::outside;
 use crate::prim::{AtomicBool, AtomicPtr, Ordering, deadline_after, kernel_thread, register_fence};
 use crate::reactor;
 use crate::sched;
@@ -74,6 +75,7 @@ impl RuntimeConfig {
         let config = self.check()?;
         let shared = Shared::new(&config);
         let handle = RuntimeHandle { shared };
+        outside::note_runtime();
         if config.model != Model::OneToOne {
             prepare_process()?;
             if config.model == Model::ManyToOne {

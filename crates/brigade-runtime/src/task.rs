@@ -23,6 +23,7 @@
 //! child of a fork turns from the first kind into the second.
 
 use std::cell::UnsafeCell;
+use std::mem::offset_of;
 use std::num::NonZeroU64;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
@@ -33,6 +34,7 @@ use crate::queue::Link;
 use crate::roster::{self, Entry, Wait};
 use brigade_context::{Context, SizeClass, Slot, prim::sys};
 use brigade_event::ThreadLabel;
+use brigade_event::outside::{Word, Words};
 
 /// How a record of a certain type is run and freed.
 pub(crate) struct TaskVtable {
@@ -470,6 +472,23 @@ impl Drop for TaskRef {
             unsafe { (self.vtable.dealloc)(self.0.as_ptr()) }
         }
     }
+}
+
+/// Where the fields are, for readers outside the process.
+pub(crate) const fn describe(words: Words) -> Words {
+    words
+        .number(Word::TaskSize, size_of::<Task>())
+        .number(Word::TaskJoiner, offset_of!(Task, joiner))
+        .address(Word::TaskDone, DONE.cast_const())
+        .number(Word::TaskHome, offset_of!(Task, home))
+        .number(Word::TaskId, offset_of!(Task, id))
+        .number(Word::TaskName, offset_of!(Task, name))
+        .number(Word::TaskSite, offset_of!(Task, site))
+        .number(Word::TaskEntry, offset_of!(Task, entry))
+        .number(Word::TaskBorn, offset_of!(Task, born_ms))
+        .number(Word::TaskSwitches, offset_of!(Task, switches))
+        .number(Word::TaskKind, offset_of!(Task, kind))
+        .number(Word::TaskGreen, GREEN as usize)
 }
 
 /// A fresh number for a thread. Never zero, never given twice.

@@ -1,4 +1,9 @@
 //! Simulated runs as text in 80 columns.
+//!
+//! # Rejected
+//!
+//! *The timelines of `figures`*: their letters come from the words of one figure. Here a task has the same letter in
+//! the timelines and the tables of all schedulers, and what is most of a column may be idleness.
 
 use std::fmt::Write as _;
 
