@@ -6,6 +6,7 @@ use brigade_lab::{Scale, Theme};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::args_observe::{AdviseArgs, InspectArgs};
 use crate::compare::CompareArgs;
 use crate::html::ReportArgs;
 use crate::sim::SimArgs;
@@ -84,6 +85,10 @@ pub(crate) enum Command {
         /// The folder; it is made if it is not there
         dir: Option<PathBuf>,
     },
+    /// Show what the threads of a process do, green ones too
+    Inspect(InspectArgs),
+    /// Watch a process or a command, and say which model of threads fits it
+    Advise(AdviseArgs),
     /// Play a set of tasks under schedulers, and show who ran when and who waited
     Sim(SimArgs),
     /// Run one arm in this process and write its sample (for the program itself)

@@ -10,6 +10,7 @@ mod context_switch;
 mod coroutines;
 mod crash_isolation;
 mod deadlock;
+mod epoll_scaling;
 mod event_loop_freeze;
 mod event_loop_scale;
 mod false_sharing;
@@ -75,6 +76,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &pool_size::PoolSize,
         &io_bound::IoBound,
         &event_loop_scale::EventLoopScale,
+        &epoll_scaling::EpollScaling,
         &lost_updates::LostUpdates,
         &borrow_checker::BorrowChecker,
         &false_sharing::FalseSharing,
