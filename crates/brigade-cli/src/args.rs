@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::args_observe::{AdviseArgs, InspectArgs};
 use crate::compare::CompareArgs;
 use crate::html::ReportArgs;
+use crate::sim::SimArgs;
 
 /// The hidden subcommand that runs one arm.
 pub(crate) const ARM_COMMAND: &str = "__arm";
@@ -23,6 +24,7 @@ Examples:
   brigade lab run context-switch   one experiment, with all its numbers
   brigade lab run all --full       all of them, with larger counts
   brigade lab --html report.html   the tour, and a page of it
+  brigade sim --builtin convoy     a simulation of schedulers
   brigade doctor                   what this machine offers green threads
 
 Exit codes:
@@ -30,7 +32,7 @@ Exit codes:
        lab, the tour: every experiment could be carried out, whatever it found
   1    a claim is refuted here (lab run), the machine lacks something (doctor),
        a verdict differs (lab compare)
-  2    wrong usage, a file that cannot be read or written
+  2    wrong usage, a file that cannot be read or written or makes no sense
   3    no answer: inconclusive or skipped (lab run), an arm failed (lab), the
        result could not be written
   130  interrupted; what was measured until then is printed";
@@ -87,6 +89,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Watch a process or a command, and say which model of threads fits it
     Advise(AdviseArgs),
+    /// Play a set of tasks under schedulers, and show who ran when and who waited
+    Sim(SimArgs),
     /// Run one arm in this process and write its sample (for the program itself)
     #[command(name = ARM_COMMAND, hide = true)]
     Arm {

@@ -33,6 +33,7 @@ mod saved;
 mod select;
 mod short;
 mod signals;
+mod sim;
 mod support;
 mod usage;
 
@@ -98,6 +99,7 @@ fn carry_out(command: Option<Command>, default: Default, out: &Output) -> std::i
             out.print(&brigade_lab::child::serve(&experiment, &arm, scale.into()))?;
             Ok(Exit::Clean)
         }
+        Some(Command::Sim(args)) => sim::run(&args, out),
         Some(Command::Lab(lab)) => match lab.command {
             None => lab::tour_of(&lab.options, out),
             Some(LabCommand::List { json }) => lab::list(json, out),
