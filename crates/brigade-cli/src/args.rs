@@ -1,28 +1,38 @@
 //! The command line, as data.
 
-use brigade_lab::Scale;
+use std::path::PathBuf;
+
+use brigade_lab::{Scale, Theme};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::args_observe::{AdviseArgs, InspectArgs};
+use crate::compare::CompareArgs;
+use crate::html::ReportArgs;
 
 /// The hidden subcommand that runs one arm.
 pub(crate) const ARM_COMMAND: &str = "__arm";
 
-const EXAMPLES: &str = "\
+/// What is written after the long help; the man page has it too, under its own headings.
+pub(crate) const EXAMPLES: &str = "\
 Examples:
-  brigade lab                      the quick tour, under a minute
+  brigade lab                      the quick tour, about two minutes
+  brigade lab --only locks,gil     a part of it: themes and experiments
   brigade lab list                 the experiments and what each one checks
-  brigade lab run context-switch   one experiment
+  brigade lab explain deadlock     what is done to check it, and why
+  brigade lab run context-switch   one experiment, with all its numbers
   brigade lab run all --full       all of them, with larger counts
+  brigade lab --html report.html   the tour, and a page of it
   brigade doctor                   what this machine offers green threads
 
 Exit codes:
   0    all claims confirmed (lab run), everything there (doctor);
        lab, the tour: every experiment could be carried out, whatever it found
-  1    a claim is refuted here (lab run), the machine lacks something (doctor)
-  2    wrong usage
-  3    no answer: inconclusive or skipped (lab run), an arm failed (lab)
+  1    a claim is refuted here (lab run), the machine lacks something (doctor),
+       a verdict differs (lab compare)
+  2    wrong usage, a file that cannot be read or written
+  3    no answer: inconclusive or skipped (lab run), an arm failed (lab), the
+       result could not be written
   130  interrupted; what was measured until then is printed";
 
 const SHORT: &str = "\
@@ -67,6 +77,16 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Watch a process or a command, and say which model of threads fits it
     Advise(AdviseArgs),
+    /// Write the completions of a shell to standard output
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual: the main page to standard output, or every page into a folder
+    Man {
+        /// The folder; it is made if it is not there
+        dir: Option<PathBuf>,
+    },
     /// Run one arm in this process and write its sample (for the program itself)
     #[command(name = ARM_COMMAND, hide = true)]
     Arm {
@@ -87,34 +107,70 @@ pub(crate) struct LabArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LabCommand {
-    /// List the experiments and the claim each one checks
+    /// List the experiments by theme, and the claim each one checks
     List {
         /// Write one JSON document
         #[arg(long)]
         json: bool,
     },
-    /// Run experiments by name
+    /// Say what an experiment does, without running it
+    Explain {
+        /// Names of experiments or themes from 'brigade lab list', or 'all'
+        #[arg(required = true, value_name = "NAME", hide_possible_values = true)]
+        #[arg(value_parser = names())]
+        names: Vec<String>,
+        /// The arms of a full run
+        #[arg(long)]
+        full: bool,
+        /// Write one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run experiments by name and report each with all its numbers
     Run {
-        /// Names from 'brigade lab list', or 'all'
+        /// Names of experiments or themes from 'brigade lab list', or 'all'
         #[arg(required = true, value_name = "NAME", hide_possible_values = true)]
         #[arg(value_parser = names())]
         names: Vec<String>,
         #[command(flatten)]
         options: RunOptions,
     },
+    /// Set two saved documents side by side: machines, medians, verdicts
+    Compare(CompareArgs),
+    /// Make a page of a saved document
+    Report(ReportArgs),
+    /// Write the JSON Schema of the documents
+    Schema,
 }
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct RunOptions {
+    /// Small counts and five repeats, a few seconds each (the default)
+    #[arg(long, conflicts_with = "full")]
+    pub(crate) quick: bool,
     /// Larger counts and more repeats; takes minutes
     #[arg(long)]
     pub(crate) full: bool,
+    /// Only these experiments or themes
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    #[arg(value_parser = names(), hide_possible_values = true)]
+    pub(crate) only: Vec<String>,
+    /// Not these experiments or themes
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    #[arg(value_parser = names(), hide_possible_values = true)]
+    pub(crate) skip: Vec<String>,
+    /// Say more: methods, controls and premises in the tour, the spread of samples in 'run'
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
     /// Write one JSON document with every sample
     #[arg(long)]
     pub(crate) json: bool,
     /// Draw the order of runs from this number (default: a new one, which is printed)
     #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
+    /// Write a page with every figure and sample as well
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 impl RunOptions {
@@ -123,12 +179,21 @@ impl RunOptions {
     }
 }
 
-/// Every name that `lab run` takes; a wrong one is answered with the nearest.
+/// What stands for every experiment.
+pub(crate) const EVERY: &str = "all";
+
+/// Every name that stands for experiments; a wrong one is answered with the nearest.
 fn names() -> PossibleValuesParser {
-    let names = brigade_lab::all()
-        .iter()
-        .map(|experiment| experiment.info().name);
-    names.chain(["all"]).collect::<Vec<_>>().into()
+    let experiments = brigade_lab::tour();
+    let names = experiments.iter().map(|experiment| experiment.info().name);
+    let themes = Theme::ALL.into_iter();
+    let themes = themes.filter(|theme| !theme.experiments().is_empty());
+    let themes = themes.map(Theme::key);
+    names
+        .chain(themes)
+        .chain([EVERY])
+        .collect::<Vec<_>>()
+        .into()
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -179,6 +244,6 @@ mod tests {
 
     #[test]
     fn all_is_no_experiment() {
-        assert!(brigade_lab::find("all").is_none());
+        assert!(brigade_lab::find(EVERY).is_none() && Theme::find(EVERY).is_none());
     }
 }

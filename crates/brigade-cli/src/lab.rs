@@ -3,25 +3,43 @@
 use std::io;
 
 use brigade_lab::machine::Environment;
-use brigade_lab::{Context, Document, Experiment, Launcher, Report, SCHEMA_VERSION, Verdict};
+use brigade_lab::{
+    Arm, Context, Document, Experiment, Launcher, Report, Role, SCHEMA_VERSION, Scale, Theme,
+    Verdict, tour,
+};
 use serde::Serialize;
 
 use crate::args::{ARM_COMMAND, RunOptions};
 use crate::exit::Exit;
+use crate::html;
 use crate::output::Output;
 use crate::progress::Bar;
-use crate::render;
+use crate::render::{self, Place};
 use crate::signals::Signals;
+use crate::{explain, select, short};
 
-/// An experiment in the JSON of `lab list`.
+/// An experiment in the JSON of `lab list` and `lab explain`.
 #[derive(Serialize)]
 struct Entry {
     name: &'static str,
+    theme: &'static str,
     claim: &'static str,
     said_in: &'static str,
     method: &'static str,
     control: &'static str,
     premise: &'static str,
+    /// Those of one scale; `lab list` leaves them out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    arms: Vec<ArmEntry>,
+    next: &'static str,
+}
+
+#[derive(Serialize)]
+struct ArmEntry {
+    key: &'static str,
+    label: &'static str,
+    role: Role,
+    required: bool,
 }
 
 #[derive(Serialize)]
@@ -33,56 +51,111 @@ struct List {
 /// Lists the experiments.
 pub(crate) fn list(json: bool, out: &Output) -> io::Result<Exit> {
     if json {
-        let experiments = brigade_lab::all().iter().map(|e| entry(*e)).collect();
+        let experiments = tour().into_iter().map(|e| entry(e, Vec::new())).collect();
         out.print_json(&List {
             schema_version: SCHEMA_VERSION,
             experiments,
         })?;
     } else {
-        out.print(&render::list(brigade_lab::all()))?;
+        out.print(&explain::list())?;
     }
     Ok(Exit::Clean)
 }
 
-fn entry(experiment: &dyn Experiment) -> Entry {
+/// Says what the experiments of these names do.
+pub(crate) fn explain(names: &[String], full: bool, json: bool, out: &Output) -> io::Result<Exit> {
+    let scale = if full { Scale::Full } else { Scale::Quick };
+    let chosen = select::named(names);
+    if json {
+        let experiments = chosen.iter().map(|e| entry(*e, e.arms(scale))).collect();
+        out.print_json(&List {
+            schema_version: SCHEMA_VERSION,
+            experiments,
+        })?;
+    } else {
+        let texts = chosen.iter().map(|e| explain::experiment(*e, scale));
+        out.print(&texts.collect::<Vec<_>>().join("\n"))?;
+    }
+    Ok(Exit::Clean)
+}
+
+fn entry(experiment: &dyn Experiment, arms: Vec<Arm>) -> Entry {
     let info = experiment.info();
+    let arm = |arm: Arm| ArmEntry {
+        key: arm.key,
+        label: arm.label,
+        role: arm.role,
+        required: arm.required,
+    };
     Entry {
         name: info.name,
+        theme: Theme::of(info.name).key(),
         claim: info.claim,
         said_in: info.said_in,
         method: info.method,
         control: info.control,
         premise: info.premise,
+        arms: arms.into_iter().map(arm).collect(),
+        next: info.next,
     }
 }
 
-/// Runs the experiments of these names, in their order; `all` stands for every one.
+/// How much of a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Claim, what was done in one sentence, result, verdict.
+    Short,
+    /// All of the text and every column.
+    Whole,
+    /// The samples as well.
+    Samples,
+}
+
+/// Runs the experiments that `names` stand for.
 pub(crate) fn run(names: &[String], options: &RunOptions, out: &Output) -> io::Result<Exit> {
-    let mut chosen: Vec<&dyn Experiment> = Vec::new();
-    for name in names {
-        let found = brigade_lab::all().iter().copied();
-        for experiment in found.filter(|e| name == "all" || e.info().name == name) {
-            if !chosen
-                .iter()
-                .any(|known| known.info().name == experiment.info().name)
-            {
-                chosen.push(experiment);
-            }
-        }
+    let form = if options.verbose {
+        Form::Samples
+    } else {
+        Form::Whole
+    };
+    let chosen = select::left(select::named(names), options);
+    if chosen.is_empty() {
+        return Ok(nothing_left(out));
     }
-    let (document, signal) = carry_out(&chosen, options, out)?;
+    if let Some(exit) = html::refused(options.html.as_deref(), out) {
+        return Ok(exit);
+    }
+    let (document, signal) = carry_out(&chosen, options, form, out)?;
     Ok(signal.map_or_else(|| gate(&document.reports), Exit::Signal))
 }
 
-/// Runs every experiment. A refuted claim is a result of the tour and not a failure of it.
-pub(crate) fn tour(options: &RunOptions, out: &Output) -> io::Result<Exit> {
-    let (document, signal) = carry_out(brigade_lab::all(), options, out)?;
+/// Runs every experiment, or those that the options leave. A refuted claim is a result of the tour and not a
+/// failure of it.
+pub(crate) fn tour_of(options: &RunOptions, out: &Output) -> io::Result<Exit> {
+    let form = if options.verbose {
+        Form::Whole
+    } else {
+        Form::Short
+    };
+    let chosen = select::left(tour(), options);
+    if chosen.is_empty() {
+        return Ok(nothing_left(out));
+    }
+    if let Some(exit) = html::refused(options.html.as_deref(), out) {
+        return Ok(exit);
+    }
+    let (document, signal) = carry_out(&chosen, options, form, out)?;
     let failed = document.reports.iter().any(Report::has_failure);
     Ok(match signal {
         Some(signal) => Exit::Signal(signal),
         None if failed => Exit::Inconclusive,
         None => Exit::Clean,
     })
+}
+
+fn nothing_left(out: &Output) -> Exit {
+    out.note("error: --only and --skip leave no experiment to run");
+    Exit::Usage
 }
 
 /// The exit code of `lab run`: a refuted claim weighs more than a missing answer.
@@ -102,10 +175,11 @@ fn gate(reports: &[Report]) -> Exit {
 fn carry_out(
     chosen: &[&dyn Experiment],
     options: &RunOptions,
+    form: Form,
     out: &Output,
 ) -> io::Result<(Document, Option<u8>)> {
     let signals = Signals::catch();
-    let bar = Bar::new(options.json);
+    let bar = Bar::new(options.json, &plan(chosen, options.scale()));
     let launcher = Launcher::new(&[ARM_COMMAND]);
     let cancelled = || signals.caught().is_some();
     let seed = options
@@ -133,7 +207,17 @@ fn carry_out(
     for (index, experiment) in chosen.iter().enumerate() {
         let report = brigade_lab::run(*experiment, &context);
         if !options.json {
-            out.print(&render::report(&report, index + 1, chosen.len()))?;
+            let before = index.checked_sub(1).map(|before| chosen[before]);
+            let place = Place {
+                index: index + 1,
+                of: chosen.len(),
+                begins_theme: before.is_none_or(|before| theme(before) != theme(*experiment)),
+            };
+            out.print(&match form {
+                Form::Short => short::report(&report, &place),
+                Form::Whole => render::report(&report, &place),
+                Form::Samples => render::report(&report, &place) + &render::samples(&report),
+            })?;
         }
         document.reports.push(report);
         if cancelled() {
@@ -142,14 +226,29 @@ fn carry_out(
     }
     document.interrupted = cancelled();
     finish(&document, chosen.len(), options, out)?;
+    html::write_document(options.html.as_deref(), &document, out)?;
     Ok((document, signals.caught()))
+}
+
+fn theme(experiment: &dyn Experiment) -> Theme {
+    Theme::of(experiment.info().name)
+}
+
+/// How many runs of arms each experiment takes.
+fn plan(chosen: &[&dyn Experiment], scale: Scale) -> Vec<u64> {
+    let runs = |experiment: &&dyn Experiment| {
+        let arms = experiment.arms(scale);
+        let run = arms.iter().filter(|arm| arm.role != Role::Derived).count();
+        (run * scale.repeats()) as u64
+    };
+    chosen.iter().map(runs).collect()
 }
 
 fn finish(document: &Document, asked: usize, options: &RunOptions, out: &Output) -> io::Result<()> {
     if options.json {
         out.print_json(document)?;
     } else if asked > 1 {
-        out.print(&render::summary(document))?;
+        out.print(&short::summary(document))?;
     }
     if document.interrupted {
         let begun = document.reports.len();

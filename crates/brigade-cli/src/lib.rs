@@ -13,16 +13,28 @@ mod advise;
 mod advise_text;
 mod args;
 mod args_observe;
+mod compare;
 mod doctor;
 pub mod exit;
+mod explain;
+mod figures;
+mod files;
+mod generate;
+#[cfg(test)]
+mod guide;
+mod html;
 mod inspect;
 mod inspect_text;
 mod lab;
 mod output;
 mod progress;
 mod render;
+mod saved;
+mod select;
+mod short;
 mod signals;
 mod support;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -45,13 +57,13 @@ pub enum Default {
 ///
 /// # Blocks
 ///
-/// For as long as the command takes. The quick tour takes less than a minute.
+/// For as long as the command takes. The quick tour takes about two minutes.
 #[must_use]
 pub fn run(default: Default) -> ExitCode {
     brigade_lab::serve_if_worker();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage::answer(&error).into(),
     };
     cli.color.apply();
     let out = Output::new(cli.ascii);
@@ -66,20 +78,9 @@ pub fn run(default: Default) -> ExitCode {
     exit.into()
 }
 
-/// Prints help to standard output and errors to standard error, as clap decides.
-fn usage(error: &clap::Error) -> ExitCode {
-    // Standard error may be closed as well; then nobody is left to tell.
-    let _ = error.print();
-    if error.use_stderr() {
-        Exit::Usage.into()
-    } else {
-        Exit::Clean.into()
-    }
-}
-
 fn carry_out(command: Option<Command>, default: Default, out: &Output) -> std::io::Result<Exit> {
     match command {
-        None if default == Default::Tour => lab::tour(&args::RunOptions::default(), out),
+        None if default == Default::Tour => lab::tour_of(&args::RunOptions::default(), out),
         None => {
             out.print(&Cli::command().render_help().ansi().to_string())?;
             Ok(Exit::Clean)
@@ -87,6 +88,8 @@ fn carry_out(command: Option<Command>, default: Default, out: &Output) -> std::i
         Some(Command::Doctor { json }) => doctor::run(json, out),
         Some(Command::Inspect(args)) => inspect::run(&args, out),
         Some(Command::Advise(args)) => advise::run(&args, out),
+        Some(Command::Completions { shell }) => generate::completions(shell, out),
+        Some(Command::Man { dir }) => generate::man(dir.as_deref(), out),
         Some(Command::Arm {
             experiment,
             arm,
@@ -96,9 +99,18 @@ fn carry_out(command: Option<Command>, default: Default, out: &Output) -> std::i
             Ok(Exit::Clean)
         }
         Some(Command::Lab(lab)) => match lab.command {
-            None => lab::tour(&lab.options, out),
+            None => lab::tour_of(&lab.options, out),
             Some(LabCommand::List { json }) => lab::list(json, out),
+            Some(LabCommand::Explain { names, full, json }) => {
+                lab::explain(&names, full, json, out)
+            }
             Some(LabCommand::Run { names, options }) => lab::run(&names, &options, out),
+            Some(LabCommand::Compare(args)) => compare::run(&args, out),
+            Some(LabCommand::Report(args)) => html::report(&args, out),
+            Some(LabCommand::Schema) => {
+                out.print_json(&brigade_lab::report::schema())?;
+                Ok(Exit::Clean)
+            }
         },
     }
 }

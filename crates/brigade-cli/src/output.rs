@@ -5,6 +5,8 @@
 
 use std::io::{self, Write};
 
+use crate::exit::Exit;
+
 /// The program's two streams.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
@@ -71,9 +73,21 @@ impl Output {
         let _ = writeln!(anstream::stderr().lock(), "{}", self.encode(text));
     }
 
+    /// Says in one line why the program does not do what it was asked to do.
+    pub(crate) fn refuse(&self, why: &str) -> Exit {
+        self.note(&format!("error: {why}"));
+        Exit::Usage
+    }
+
     fn encode(&self, text: &str) -> String {
         if self.ascii {
-            text.replace('µ', "u")
+            text.chars().fold(String::new(), |mut ascii, c| {
+                match plain(c) {
+                    Some(plain) => ascii.push_str(plain),
+                    None => ascii.push(c),
+                }
+                ascii
+            })
         } else {
             text.to_owned()
         }
@@ -129,6 +143,41 @@ impl Drop for Screen {
     }
 }
 
+/// What stands for `c` where only ASCII is written; none if it is ASCII already. What the figures draw with
+/// keeps its width.
+fn plain(c: char) -> Option<&'static str> {
+    if c.is_ascii() {
+        return None;
+    }
+    Some(match c {
+        'µ' => "u",
+        '█' => "#",
+        '▒' => "=",
+        '░' | '─' => "-",
+        '▌' | '▋' | '▊' | '▉' => "#",
+        '▏' | '▎' | '▍' => " ",
+        '▁' => "_",
+        '▂' | '·' => ".",
+        '▃' => ":",
+        '▄' => "-",
+        '▅' => "=",
+        '▆' => "+",
+        '▇' => "*",
+        '│' => "|",
+        '┼' | '└' => "+",
+        '…' => "~",
+        '×' => "x",
+        '–' | '—' => "-",
+        '’' | '‘' => "'",
+        '≤' => "<=",
+        '≥' => ">=",
+        '→' => "->",
+        '≈' => "~",
+        '²' => "2",
+        _ => "?",
+    })
+}
+
 fn is_utf8(locale: &str) -> bool {
     let locale = locale.to_ascii_lowercase();
     locale.contains("utf-8") || locale.contains("utf8")
@@ -142,6 +191,8 @@ mod tests {
     fn only_a_utf8_locale_gets_more_than_ascii() {
         assert!(is_utf8("en_US.UTF-8") && is_utf8("C.utf8"));
         assert!(!is_utf8("C") && !is_utf8("de_DE.ISO-8859-1"));
-        assert_eq!(Output { ascii: true }.encode("2 µs"), "2 us");
+        let ascii = Output { ascii: true };
+        assert_eq!(ascii.encode("2 µs ██▒ 長"), "2 us ##= ?");
+        assert_eq!(Output { ascii: false }.encode("2 µs █"), "2 µs █");
     }
 }

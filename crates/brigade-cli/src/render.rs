@@ -6,22 +6,25 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use brigade_lab::experiment::Show;
+use brigade_lab::figure::{Axis, Bar, Content, Figure, Group};
 use brigade_lab::report::{ArmReport, MetricReport};
 use brigade_lab::units::show;
 use brigade_lab::verdict::Tendency;
-use brigade_lab::{Document, Experiment, Report, Role, Verdict};
+use brigade_lab::{Document, Report, Role, Theme, Verdict};
+
+use crate::figures;
 
 /// The width every text keeps to.
 pub(crate) const WIDTH: usize = 80;
 
 /// Width of the words at the left of a report.
-const MARGIN: usize = 9;
+pub(crate) const MARGIN: usize = 9;
 
-const BOLD: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const DIM: Style = Style::new().dimmed();
 
 /// The style of a verdict's word.
-fn style_of(verdict: &Verdict) -> Style {
+pub(crate) fn style_of(verdict: &Verdict) -> Style {
     let color = match verdict {
         Verdict::Confirmed => AnsiColor::Green,
         Verdict::NotHere => AnsiColor::Red,
@@ -30,7 +33,7 @@ fn style_of(verdict: &Verdict) -> Style {
     Style::new().bold().fg_color(Some(color.into()))
 }
 
-fn styled(text: &str, style: Style) -> String {
+pub(crate) fn styled(text: &str, style: Style) -> String {
     format!("{style}{text}{style:#}")
 }
 
@@ -63,24 +66,103 @@ pub(crate) fn head(document: &Document, experiments: usize) -> String {
     text
 }
 
-/// One report.
-pub(crate) fn report(report: &Report, index: usize, of: usize) -> String {
-    let place = format!(" {index}/{of}");
-    let rule = "-".repeat(WIDTH.saturating_sub(report.name.len() + 1 + place.len()));
-    let mut text = format!(
-        "\n{} {}\n",
-        styled(&report.name, BOLD),
-        styled(&(rule + &place), DIM)
-    );
+/// `name`, a rule, and `end`, in one line.
+pub(crate) fn heading(name: &str, end: &str, rule: char) -> String {
+    let taken = name.chars().count() + 1 + end.chars().count();
+    let rule = rule.to_string().repeat(WIDTH.saturating_sub(taken));
+    format!("\n{} {}\n", styled(name, BOLD), styled(&(rule + end), DIM))
+}
+
+/// Where a report stands among the others.
+pub(crate) struct Place {
+    /// From 1.
+    pub(crate) index: usize,
+    pub(crate) of: usize,
+    /// Whether the one before has another theme.
+    pub(crate) begins_theme: bool,
+}
+
+/// What a report begins with: its theme, if that is new, and its name.
+pub(crate) fn begin(report: &Report, place: &Place) -> String {
+    let mut text = String::new();
+    if place.begins_theme && place.of > 1 {
+        text += &heading(Theme::of(&report.name).title(), "", '=');
+    }
+    text + &heading(&report.name, &format!(" {}/{}", place.index, place.of), '-')
+}
+
+/// One report, whole.
+pub(crate) fn report(report: &Report, place: &Place) -> String {
+    let mut text = begin(report, place);
     text += &paragraph("Claim", MARGIN, &report.claim);
+    text += &paragraph("Said in", MARGIN, &report.said_in);
     text += &paragraph("Done", MARGIN, &report.method);
     text += &paragraph("Control", MARGIN, &report.control);
     text.push('\n');
     text += &table(report);
+    for figure in std::iter::once(main_figure(report)).flatten() {
+        text += &format!("\n{}", figures::draw(&figure));
+    }
+    for figure in &report.figures {
+        text += &format!("\n{}", figures::draw(figure));
+    }
     text.push('\n');
     text += &premises(report);
     text += &verdict(report);
-    text += &paragraph("Next", MARGIN, &format!("brigade lab run {}", report.next));
+    text + &paragraph("Next", MARGIN, &format!("brigade lab run {}", report.next))
+}
+
+/// The main number of each arm with its middle half.
+fn main_figure(report: &Report) -> Option<Figure> {
+    let metric = Columns::of(report).main?;
+    let of = |arm: &ArmReport| {
+        let summary = arm.summaries.get(&metric.key)?;
+        Bar::of(&arm.label, summary)
+    };
+    let bars: Vec<Bar> = report.arms.iter().filter_map(of).collect();
+    let axis = axis(metric, bars.iter().map(|bar| bar.value));
+    let title = format!("{} of each arm", metric.label);
+    (!bars.is_empty()).then(|| Figure::new(title, Content::Bars { axis, bars }))
+}
+
+/// The axis of `metric`, logarithmic where the values differ so much that the small ones would not be seen.
+fn axis(metric: &MetricReport, values: impl Iterator<Item = f64>) -> Axis {
+    let values: Vec<f64> = values.collect();
+    if figures::Bars::of(&values).logarithmic {
+        Axis::logarithmic(&metric.label, metric.unit)
+    } else {
+        Axis::linear(&metric.label, metric.unit)
+    }
+}
+
+/// Every sample of the main number, arm by arm, and every premise.
+pub(crate) fn samples(report: &Report) -> String {
+    let Some(metric) = Columns::of(report).main else {
+        return String::new();
+    };
+    let group =
+        |arm: &ArmReport| Group::new(&arm.label, arm.samples.iter().map(|s| s.get(&metric.key)));
+    let groups: Vec<Group> = report.arms.iter().map(group).collect();
+    let axis = axis(metric, groups.iter().flat_map(|group| group.values.clone()));
+    let title = format!("{} in every repeat", metric.label);
+    let figure = Figure::new(title, Content::Histogram { axis, groups });
+    let mut text = format!("\n{}\n", figures::draw(&figure));
+    for premise in &report.premises {
+        let held = if premise.held {
+            "holds"
+        } else {
+            "does not hold"
+        };
+        text += &paragraph("Premise", MARGIN, &format!("{held}: {}", premise.text));
+    }
+    for part in &report.parts {
+        let tendency = match part.tendency {
+            Tendency::Holds => "holds",
+            Tendency::Fails => "fails",
+            Tendency::Unclear => "unclear",
+        };
+        text += &paragraph("Part", MARGIN, &format!("{tendency}: {}", part.text));
+    }
     text
 }
 
@@ -106,7 +188,6 @@ fn premises(report: &Report) -> String {
 
 fn verdict(report: &Report) -> String {
     let verdict = &report.verdict;
-    let word = verdict.word();
     let texts = |wanted: &dyn Fn(Tendency) -> bool| {
         let parts = report.parts.iter().filter(|part| wanted(part.tendency));
         parts
@@ -123,18 +204,24 @@ fn verdict(report: &Report) -> String {
     if *verdict == Verdict::NotHere && !holds.is_empty() {
         why += &format!(". The rest of the claim holds: {holds}");
     }
+    verdict_line(verdict, &why)
+}
+
+/// A verdict and why.
+pub(crate) fn verdict_line(verdict: &Verdict, why: &str) -> String {
+    let word = verdict.word();
     let plain = paragraph("Verdict", MARGIN, &format!("{word}: {why}"));
     plain.replacen(word, &styled(word, style_of(verdict)), 1)
 }
 
 /// The columns of a report's table.
-struct Columns<'a> {
-    main: Option<&'a MetricReport>,
+pub(crate) struct Columns<'a> {
+    pub(crate) main: Option<&'a MetricReport>,
     aside: Vec<&'a MetricReport>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(report: &'a Report) -> Self {
+    pub(crate) fn of(report: &'a Report) -> Self {
         let shown = |show| {
             report
                 .metrics
@@ -177,12 +264,45 @@ impl<'a> Columns<'a> {
     }
 }
 
+impl Columns<'_> {
+    /// The median of the main number; NaN if there is none.
+    pub(crate) fn median(&self, arm: &ArmReport) -> f64 {
+        let summary = self.main.and_then(|metric| arm.summaries.get(&metric.key));
+        summary.map_or(f64::NAN, |summary| summary.median)
+    }
+
+    /// The heads without spread and maximum.
+    pub(crate) fn short_header(&self) -> Vec<String> {
+        let header = self.header().into_iter().enumerate();
+        header
+            .filter(|(i, _)| !SPREAD.contains(i))
+            .map(|(_, cell)| cell)
+            .collect()
+    }
+
+    /// The row of `arm` without spread and maximum.
+    pub(crate) fn short_row(&self, arm: &ArmReport) -> Vec<String> {
+        let row = self.row(arm).into_iter().enumerate();
+        row.filter(|(i, _)| !SPREAD.contains(i))
+            .map(|(_, cell)| cell)
+            .collect()
+    }
+}
+
+/// The columns of the spread and the maximum.
+const SPREAD: std::ops::RangeInclusive<usize> = 2..=3;
+
+/// The width of each column.
+pub(crate) fn widths(rows: &[Vec<String>]) -> Vec<usize> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    (0..rows[0].len()).map(|c| width(c).unwrap_or(0)).collect()
+}
+
 fn table(report: &Report) -> String {
     let columns = Columns::of(report);
     let mut rows = vec![columns.header()];
     rows.extend(report.arms.iter().map(|arm| columns.row(arm)));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..rows[0].len()).map(|c| width(c).unwrap_or(0)).collect();
+    let widths = widths(&rows);
     let mut text = String::new();
     for (index, row) in rows.iter().enumerate() {
         let mut line = format!("  {:<1$}", row[0], widths[0]);
@@ -197,6 +317,12 @@ fn table(report: &Report) -> String {
         };
         text.push('\n');
     }
+    text + &below_table(report)
+}
+
+/// What a table's signs mean, and why rows are empty.
+pub(crate) fn below_table(report: &Report) -> String {
+    let mut text = String::new();
     if report.arms.iter().any(|arm| arm.role == Role::Control) {
         text += "  * control\n";
     }
@@ -205,41 +331,6 @@ fn table(report: &Report) -> String {
             text += &paragraph("", 2, &format!("{}: {}", arm.label, problem.reason()));
         }
     }
-    text
-}
-
-/// What is written after the last report.
-pub(crate) fn summary(document: &Document) -> String {
-    let mut text = format!("\n{}\n", styled("Summary", BOLD));
-    for report in &document.reports {
-        let word = report.verdict.word();
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "  {:<16} {}",
-            report.name,
-            styled(word, style_of(&report.verdict))
-        );
-    }
-    let seconds: f64 = document.reports.iter().map(|report| report.elapsed_s).sum();
-    let _ = write!(
-        text,
-        "  {seconds:.0} s, seed {}; all samples: --json",
-        document.seed
-    );
-    text
-}
-
-/// The list of experiments.
-pub(crate) fn list(experiments: &[&dyn Experiment]) -> String {
-    let mut text = String::new();
-    let names = experiments.iter().map(|experiment| experiment.info().name);
-    let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
-    for experiment in experiments {
-        let info = experiment.info();
-        text += &paragraph(info.name, width + 2, info.claim);
-    }
-    text += "\nRun one with 'brigade lab run NAME', all with 'brigade lab'.";
     text
 }
 
@@ -290,15 +381,6 @@ mod tests {
             }));
         }
         assert_eq!(paragraph("Next", MARGIN, ""), "Next     \n");
-    }
-
-    #[test]
-    fn the_list_names_every_experiment_in_80_columns() {
-        let text = list(brigade_lab::all());
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
-        for experiment in brigade_lab::all() {
-            assert!(text.contains(&format!("{} ", experiment.info().name)));
-        }
     }
 
     #[test]

@@ -75,6 +75,11 @@ fn enter_or_return(pid: i64, body: impl FnOnce() -> i32) -> Result<Forked, ArmEr
 }
 
 impl Forked {
+    /// Its number; none once it has been waited for.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.pid
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> Result<End, ArmError> {
         let end = wait_for(self.pid)?;

@@ -15,6 +15,7 @@ use brigade::runtime::{Builder, Metrics, Runtime};
 
 use crate::experiment::ArmError;
 
+pub(crate) use brigade::diag::{ThreadInfo, ThreadState};
 pub(crate) use brigade::runtime::Model;
 pub(crate) use brigade::thread::{JoinHandle, park, sleep_until, yield_now};
 
@@ -60,4 +61,27 @@ pub(crate) fn spawn<T: Send + 'static>(
     f: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     brigade::thread::Builder::new().spawn(f)
+}
+
+/// As [`spawn`], with a name if there is one.
+pub(crate) fn spawn_named<T: Send + 'static>(
+    name: Option<String>,
+    f: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let builder = brigade::thread::Builder::new();
+    match name {
+        Some(name) => builder.name(name),
+        None => builder,
+    }
+    .spawn(f)
+}
+
+/// The green threads whose name begins with `name`, as Brigade shows them at this moment.
+pub(crate) fn threads_named(name: &str) -> Vec<ThreadInfo> {
+    let named = |thread: &ThreadInfo| {
+        let own = thread.thread.name.get();
+        thread.green && own.is_some_and(|own| own.starts_with(name))
+    };
+    let threads = brigade::diag::threads().filter(named);
+    threads.into_iter().collect()
 }

@@ -29,9 +29,13 @@
 //! | `pool` | the door to thread pools |
 //! | `tasks` | the door to async tasks, whoever runs them |
 //! | `shared` | one number that threads share, guarded in different ways |
+//! | `cloned` | processes and threads made by `clone` with given flags |
+//! | `crowd` | many threads that wait at once |
+//! | `kernel_view` | what the kernel shows of the threads of a process |
 //! | `together` | threads that begin a loop together, and the CPU time they used |
 //! | `echo` | three servers that answer with what they get, and their client |
 //! | [`experiments`] | the experiments themselves |
+//! | [`theme`] | which experiments belong together, and the order of the tour |
 //!
 //! # Invariants
 //!
@@ -51,7 +55,9 @@
 mod answer;
 mod channel;
 pub mod child;
+mod cloned;
 mod compute;
+mod crowd;
 pub mod driver;
 mod echo;
 mod event_loop;
@@ -60,6 +66,7 @@ pub mod experiments;
 pub mod figure;
 mod forked;
 mod green;
+mod kernel_view;
 pub mod machine;
 mod peer;
 mod pool;
@@ -71,6 +78,7 @@ pub mod sample;
 mod shared;
 pub mod stats;
 mod tasks;
+pub mod theme;
 mod ticker;
 mod together;
 pub mod units;
@@ -85,5 +93,6 @@ pub use figure::Figure;
 pub use progress::{Progress, Silent};
 pub use report::{Document, Report, SCHEMA_VERSION};
 pub use sample::{Sample, Samples};
+pub use theme::{Theme, tour};
 pub use verdict::Verdict;
 pub use worker::serve_if_worker;

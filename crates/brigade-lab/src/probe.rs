@@ -240,14 +240,22 @@ pub(crate) fn pin_to(cpu: usize) -> Result<(), ArmError> {
 /// CPUs that this process may run on, at most one of each core, so that no two of them share the caches of
 /// a core. Where the kernel does not say which CPUs share a core, each counts as one of its own.
 pub(crate) fn cores() -> Result<Vec<usize>, ArmError> {
-    let set = rustix::thread::sched_getaffinity(None)?;
     let mut seen = BTreeSet::new();
     let first_of_core = |cpu: &usize| {
         let list = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
         seen.insert(machine::word(&list).unwrap_or_else(|| cpu.to_string()))
     };
-    let usable = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu));
-    Ok(usable.filter(first_of_core).collect())
+    let mut cpus = usable_cpus()?;
+    cpus.retain(first_of_core);
+    Ok(cpus)
+}
+
+/// The CPUs that this process may run on.
+pub(crate) fn usable_cpus() -> Result<Vec<usize>, ArmError> {
+    let set = rustix::thread::sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|cpu| set.is_set(*cpu))
+        .collect())
 }
 
 /// Skips the arm unless `bytes` are at most three quarters of the memory that is free now.

@@ -5,12 +5,12 @@
 //!
 //! Scripts are handed over as arguments and written nowhere. They end by themselves (`signal.alarm`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
@@ -20,7 +20,7 @@ use crate::sample::{Sample, Samples};
 /// How keys of arms begin that an interpreter runs.
 const KEY: &str = "python:";
 /// The key of the arm that stands for interpreters where there is none.
-const NONE: &str = "python";
+pub(crate) const NONE: &str = "python";
 /// How many interpreters are measured at the small scale.
 const QUICK: usize = 2;
 /// How long an interpreter may take to say what it is.
@@ -30,12 +30,12 @@ const WHO: &str = "import os, sys, sysconfig
 print(os.path.realpath(sys.executable))
 print('%d.%d%s' % (sys.version_info[0], sys.version_info[1], 't' if sysconfig.get_config_var('Py_GIL_DISABLED') else ''))";
 
-/// An interpreter, by the texts that its arms need. They are kept for ever: arms have static names.
+/// An interpreter.
 struct Python {
-    key: &'static str,
-    label: &'static str,
-    derived_key: &'static str,
-    derived_label: &'static str,
+    /// The key of the arm that it runs.
+    key: String,
+    /// Its name for people.
+    name: String,
 }
 
 /// All interpreters, the oldest first.
@@ -61,15 +61,23 @@ static FOUND: LazyLock<Vec<Python>> = LazyLock::new(|| {
 
 impl Python {
     fn new(path: &Path, name: &str) -> Python {
-        let leak = |text: String| &*Box::leak(text.into_boxed_str());
-        let key = leak(format!("{KEY}{}", path.display()));
         Python {
-            key,
-            label: leak(format!("Python {name}, threads")),
-            derived_key: leak(derived_key(key)),
-            derived_label: leak(format!("Python {name}, processes")),
+            key: format!("{KEY}{}", path.display()),
+            name: format!("Python {name}"),
         }
     }
+}
+
+/// The text for ever, because arms have static names; each text is kept once.
+fn kept(text: String) -> &'static str {
+    static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(same) = kept.get(text.as_str()) {
+        return same;
+    }
+    let text = &*Box::leak(text.into_boxed_str());
+    kept.insert(text);
+    text
 }
 
 /// The name of the `count`th interpreter of that version.
@@ -159,17 +167,21 @@ fn output_within(command: &mut Command, limit: Duration) -> Option<String> {
     status.success().then_some(text)
 }
 
-/// An arm for each interpreter, which `measure` gets by its key, and, if `derives`, one more derived from it; at the
-/// small scale for the oldest and the newest. Without any interpreter, one arm that is skipped.
-pub(crate) fn arms(scale: Scale, derives: bool) -> Vec<Arm> {
+/// An arm for each interpreter, which `measure` gets by its key and people read as its name and `words`; for each of
+/// `derived`, a way and its words, one more derived from it; at the small scale for the oldest and the newest. Without any
+/// interpreter, one arm that is skipped. None of them is required.
+pub(crate) fn arms(scale: Scale, words: &str, derived: &[(&str, &str)]) -> Vec<Arm> {
     let found = &*FOUND;
     let count = found.len().min(scale.pick(QUICK, usize::MAX));
     let mut arms = Vec::new();
     for i in 0..count {
         let python = &found[i * (found.len() - 1) / (count - 1).max(1)];
-        arms.push(Arm::measured(python.key, python.label).optional());
-        if derives {
-            arms.push(Arm::derived(python.derived_key, python.derived_label).optional());
+        let label = |words: &str| kept(format!("{}, {words}", python.name));
+        let key = kept(python.key.clone());
+        arms.push(Arm::measured(key, label(words)).optional());
+        for (way, words) in derived {
+            let key = kept(derived_key(way, &python.key));
+            arms.push(Arm::derived(key, label(words)).optional());
         }
     }
     if arms.is_empty() {
@@ -178,9 +190,14 @@ pub(crate) fn arms(scale: Scale, derives: bool) -> Vec<Arm> {
     arms
 }
 
-/// The key of the arm that is derived from the arm `key`.
-pub(crate) fn derived_key(key: &str) -> String {
-    format!("derived-{key}")
+/// The arm that the newest interpreter runs; one that is skipped if there is none.
+pub(crate) fn newest() -> &'static str {
+    FOUND.last().map_or(NONE, |python| kept(python.key.clone()))
+}
+
+/// The key of the arm that is derived from the arm `key` and shows `way`.
+pub(crate) fn derived_key(way: &str, key: &str) -> String {
+    format!("{way}-{key}")
 }
 
 /// Whether an interpreter runs the arm.
@@ -188,24 +205,29 @@ pub(crate) fn is_arm(arm: &str) -> bool {
     arm == NONE || arm.starts_with(KEY)
 }
 
-/// The arms of interpreters that have samples, with a name for people.
+/// The arms of interpreters that have samples, with a name for people, the oldest version first.
 pub(crate) fn measured(samples: &Samples) -> Vec<(String, String)> {
-    let mut seen = Vec::new();
-    let named = |key: &str| {
+    let of_version = |key: &str| {
         key.strip_prefix(KEY)?;
-        let version = samples.median(key, VERSION);
+        Some((samples.median(key, VERSION), key.to_owned()))
+    };
+    let mut found: Vec<(f64, String)> = samples.arms().filter_map(of_version).collect();
+    found.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut seen = Vec::new();
+    let named = |(version, key): (f64, String)| {
         let name = format!("{}.{}", (version / 1000.0).trunc(), version % 1000.0);
         seen.push(name.clone());
         let same = seen.iter().filter(|other| **other == name).count();
-        Some((key.to_owned(), format!("Python {}", numbered(&name, same))))
+        (key, format!("Python {}", numbered(&name, same)))
     };
-    samples.arms().filter_map(named).collect()
+    found.into_iter().map(named).collect()
 }
 
 /// The number under which a sample of an interpreter holds its version: a thousand times the first part, and the second.
 pub(crate) const VERSION: &str = "version";
 
-/// Runs `script` with `arguments` in the interpreter of `arm`; it writes a name and a number on each line.
+/// Runs `script` with `arguments` in the interpreter of `arm`; it writes a name and a number on each line, or the word
+/// `series`, a name and numbers.
 ///
 /// # Errors
 ///
@@ -232,15 +254,20 @@ pub(crate) fn run(arm: &str, script: &str, arguments: &[String]) -> Result<Sampl
 }
 
 fn numbers_in(text: &str) -> Sample {
-    let number = |line: &str| {
-        let (name, number) = line.split_once(' ')?;
-        Some((name.to_owned(), number.parse::<f64>().ok()?))
-    };
-    text.lines()
-        .filter_map(number)
-        .fold(Sample::new(), |sample, (name, number)| {
-            sample.with(&name, number)
-        })
+    text.lines().fold(Sample::new(), |sample, line| {
+        let mut words = line.split(' ');
+        match (words.next(), words.next()) {
+            (Some("series"), Some(name)) => {
+                sample.with_series(name, words.filter_map(|word| word.parse().ok()))
+            }
+            (Some(name), Some(number)) => {
+                let rest = words.next();
+                let number = rest.map_or(number.parse().ok(), |_| None);
+                sample.with(name, number.unwrap_or(f64::NAN))
+            }
+            _ => sample,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -287,6 +314,24 @@ mod tests {
         let sample = numbers_in("took 12.5\nhello\nversion 3012\nnot a number\n");
         assert_eq!((sample.get("took"), sample.get(VERSION)), (12.5, 3012.0));
         assert_eq!(sample.keys().count(), 2);
+        let sample = numbers_in("series at 1 2.5\nseries none\n");
+        assert_eq!(sample.series("at"), [1.0, 2.5]);
+        assert!(sample.series("none").is_empty());
+    }
+
+    #[test]
+    fn interpreters_that_were_measured_come_by_version_and_arms_of_others_not_at_all() {
+        let mut samples = Samples::new();
+        let mut add = |key: &str, version| samples.push(key, Sample::new().with(VERSION, version));
+        add("python:/a/3.10", 3010.0);
+        add("python:/a/3.8", 3008.0);
+        add("python:/b/3.8", 3008.0);
+        add("processes-python:/a/3.8", 3008.0);
+        let names: Vec<_> = measured(&samples)
+            .into_iter()
+            .map(|(_, name)| name)
+            .collect();
+        assert_eq!(names, ["Python 3.8", "Python 3.8 #2", "Python 3.10"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use brigade_process::{JobError, ProcessPool};
+use brigade_process::{JobError, ProcessPool, WorkerStatus};
 use common::jobs::{Act, All, Bytes, Echo, Square, jobs, pool};
 use common::procfs;
 
@@ -279,7 +279,11 @@ fn idle_workers_killed() {
         // The pool may not know yet, and give it the job.
         let square = pool.run(Square(n as u64)).expect("done by another");
         assert_eq!(square, (n * n) as u64);
-        while pool.workers().len() < 2 || pool.workers().iter().any(|w| w.pid == victim) {
+        // One look: between two, the pool may notice the death and not have its replacement yet.
+        let is_replaced = |workers: &[WorkerStatus]| {
+            workers.len() == 2 && workers.iter().all(|worker| worker.pid != victim)
+        };
+        while !is_replaced(&pool.workers()) {
             thread::yield_now();
         }
     }

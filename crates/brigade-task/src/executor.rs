@@ -159,13 +159,10 @@ fn of(runtime: &RuntimeHandle) -> Arc<Executor> {
     }
 }
 
-/// Starts a task on the current thread's runtime, or on the default one.
+/// Starts a task on the current thread's runtime, or on the default one: what `brigade::task::spawn` does once the hooks
+/// have been checked, and where it is described.
 ///
-/// A task is a future that the runtime polls whenever it is woken. It starts at once, whether or not its handle is
-/// awaited. It is polled by a few green threads on the same processors as all others, so a poll may block or compute:
-/// the other tasks and threads go on.
-///
-/// A task costs its future, its output or both, whichever is larger, and at most 128 bytes.
+/// A task costs its future or its output, whichever is larger, and at most 128 bytes.
 ///
 /// # Blocking
 ///
@@ -173,27 +170,14 @@ fn of(runtime: &RuntimeHandle) -> Arc<Executor> {
 ///
 /// # Panics
 ///
-/// If the runtime cannot be started or is shutting down, or has no thread for polling and cannot start one:
-/// [`try_spawn`] says so instead.
+/// Where [`try_spawn`] returns an error.
 ///
 /// # Examples
 ///
 /// ```
 /// use brigade_task::{block_on, spawn};
 ///
-/// let tasks: Vec<_> = (0..10).map(|n| spawn(async move { n * n })).collect();
-/// let sum: i32 = tasks.into_iter().map(|task| block_on(task).unwrap()).sum();
-/// assert_eq!(sum, 285);
-/// ```
-///
-/// A panic ends the task alone:
-///
-/// ```
-/// use brigade_task::spawn;
-///
-/// let error = spawn(async { panic!("oh") }).join().unwrap_err();
-/// assert!(error.is_panic());
-/// assert_eq!(error.to_string(), "the task panicked: oh");
+/// assert_eq!(block_on(spawn(async { 6 * 7 })).unwrap(), 42);
 /// ```
 #[track_caller]
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>

@@ -3,7 +3,7 @@
 //! Nothing needs to be rebuilt or configured. What is found is printed to stderr unless the program takes it
 //! ([`on_deadlock`], [`on_lock_order`]); every report has a text (its `Display`) and JSON ([`ToJson`]).
 //!
-//! How to read a report, and what can and cannot be found, is told in `docs/deadlocks.md` of the repository.
+//! How to read a report, and what can and cannot be found, is told in `docs/src/deadlocks.md` of the repository.
 //!
 //! # Threads
 //!

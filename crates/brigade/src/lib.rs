@@ -45,15 +45,12 @@ pub mod thread;
 
 #[cfg(doctest)]
 mod compile_fail;
+#[cfg(doctest)]
+mod guide;
 /// The examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
-/// The examples of the guides.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/blocking.md")]
-#[doc = include_str!("../../../docs/deadlocks.md")]
-struct Guides;
 
 pub use brigade_macros::main;
 pub use brigade_sync::select;

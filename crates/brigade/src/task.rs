@@ -105,10 +105,8 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    match try_spawn(future) {
-        Ok(handle) => handle,
-        Err(error) => panic!("brigade: cannot spawn a task: {error}"),
-    }
+    crate::hooks::check_once();
+    brigade_task::spawn(future)
 }
 
 /// As [`spawn`], but returns the error.
@@ -142,5 +140,6 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    brigade_task::spawn_on(&crate::hooks::runtime_here()?, future)
+    crate::hooks::check_once();
+    brigade_task::try_spawn(future)
 }

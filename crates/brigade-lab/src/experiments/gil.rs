@@ -51,6 +51,9 @@ const WORKERS: &str = "workers";
 const BY_PROCESSES: &str = "by_processes";
 const HAS_LOCK: &str = "has_lock";
 
+/// What the arms show that are derived from those of an interpreter.
+const PROCESSES: &str = "processes";
+
 static METRICS: [Metric; 7] = [
     Metric::main(GAIN, "faster by", Unit::Count),
     Metric::aside(TOOK, "took", Unit::Nanoseconds),
@@ -146,7 +149,7 @@ impl Experiment for Gil {
             Arm::measured("pool", "pool of processes"),
             Arm::control("free", "kernel threads, no lock"),
         ];
-        arms.extend(python::arms(scale, true));
+        arms.extend(python::arms(scale, "threads", &[(PROCESSES, "processes")]));
         arms
     }
 
@@ -180,7 +183,7 @@ impl Experiment for Gil {
         for (arm, _) in python::measured(samples) {
             for sample in samples.of(&arm).to_vec() {
                 let derived = Sample::new().with(GAIN, sample.get(BY_PROCESSES));
-                samples.push(&python::derived_key(&arm), derived);
+                samples.push(&python::derived_key(PROCESSES, &arm), derived);
             }
         }
     }
@@ -237,7 +240,7 @@ impl Experiment for Gil {
             // A build without the lock is shown, and is none of those that the claim is about.
             if samples.summary(&arm, HAS_LOCK).min == 1.0 {
                 parts.push(no_gain(&arm, &format!("{name}, threads")));
-                let derived = python::derived_key(&arm);
+                let derived = python::derived_key(PROCESSES, &arm);
                 parts.push(gain(&derived, &format!("processes of {name}")));
             }
         }
@@ -469,7 +472,7 @@ mod tests {
 
     #[test]
     fn every_python_that_is_found_says_what_its_threads_and_processes_gain() {
-        for arm in python::arms(Scale::Full, false) {
+        for arm in python::arms(Scale::Full, "threads", &[]) {
             match python::run(arm.key, SCRIPT, &["2".into(), "0.002".into()]) {
                 Ok(sample) => {
                     for key in [GAIN, TOOK, BY_PROCESSES] {

@@ -97,7 +97,7 @@ impl Experiment for GilIo {
             Arm::control("in-turn", "in turn"),
             Arm::control("keeping", "lock kept while waiting"),
         ];
-        arms.extend(python::arms(scale, false));
+        arms.extend(python::arms(scale, "threads", &[]));
         arms
     }
 

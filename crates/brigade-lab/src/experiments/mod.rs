@@ -1,4 +1,4 @@
-//! The experiments, in the order of the quick tour.
+//! The experiments. [`crate::theme`] puts them in the order of the tour.
 
 mod blocking_call;
 mod channels;
@@ -15,30 +15,42 @@ mod gil_io;
 mod io_bound;
 mod lock_order;
 mod lost_updates;
+mod memory_order;
 mod models;
 mod pool_size;
 mod pool_vs_thread_per_task;
 mod preemption_fairness;
 mod process_vs_thread;
+mod published_ticker;
+mod python_counter;
 mod spawn_cost;
 mod sync_matrix;
+mod thread_count;
 mod thread_memory;
+mod thread_states;
+mod timeline;
+mod two_cooks;
 
 pub(crate) use crash_isolation::Crash;
 pub(crate) use gil::crunch;
 
 use crate::experiment::Experiment;
 
-/// All experiments, in the order of the quick tour.
+/// All experiments. [`crate::tour`] has them by theme.
 #[must_use]
 pub fn all() -> &'static [&'static dyn Experiment] {
     &[
+        &thread_count::ThreadCount,
+        &thread_states::ThreadStates,
         &context_switch::ContextSwitch,
         &spawn_cost::SpawnCost,
         &thread_memory::ThreadMemory,
         &models::Models,
+        &timeline::Timeline,
+        &two_cooks::TwoCooks,
         &blocking_call::BlockingCall,
         &frozen_ticker::FrozenTicker,
+        &published_ticker::PublishedTicker,
         &preemption_fairness::PreemptionFairness,
         &coroutines::Coroutines,
         &event_loop_freeze::EventLoopFreeze,
@@ -48,12 +60,14 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &event_loop_scale::EventLoopScale,
         &lost_updates::LostUpdates,
         &false_sharing::FalseSharing,
+        &memory_order::MemoryOrder,
         &sync_matrix::SyncMatrix,
         &channels::Channels,
         &deadlock::Deadlock,
         &lock_order::LockOrder,
         &gil::Gil,
         &gil_io::GilIo,
+        &python_counter::PythonCounter,
         &process_vs_thread::ProcessVsThread,
         &crash_isolation::CrashIsolation,
     ]

@@ -9,14 +9,13 @@
 //! kernel threads get 8 MiB stacks, which is what a C program on Linux gets.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
-use std::time::Duration;
 
+use crate::crowd::{Crowd, KERNEL_STACK, Roll};
 use crate::experiment::{Arm, ArmError, Experiment, Info, Metric, Scale, unknown_arm};
-use crate::green::{self, Green, Model};
+use crate::green::{Green, Model};
 use crate::probe::{self, Memory};
 use crate::sample::{Sample, Samples};
+use crate::together::Kind;
 use crate::units::{Unit, show};
 use crate::verdict::{Part, Premise, at_least, at_most};
 
@@ -51,15 +50,6 @@ static METRICS: [Metric; 5] = [
     Metric::data(KERNEL_THREADS, "kernel thr.", Unit::Share),
 ];
 
-/// The stack a C program's threads get on Linux unless it asks for another.
-const KERNEL_STACK: usize = 8 << 20;
-
-/// More than a waiting kernel thread takes, to ask for before trying.
-const KERNEL_THREAD: f64 = 40.0 * 1024.0;
-
-/// More than a waiting green thread takes, to ask for before trying.
-const GREEN_THREAD: f64 = 6.0 * 1024.0;
-
 impl Experiment for ThreadMemory {
     fn info(&self) -> &'static Info {
         &INFO
@@ -91,12 +81,12 @@ impl Experiment for ThreadMemory {
 
     fn measure(&self, arm: &str, _scale: Scale) -> Result<Sample, ArmError> {
         match arm {
-            "kernel-1k" => kernel_threads(1_000),
-            "kernel-10k" => kernel_threads(10_000),
-            "green-1k" => green_threads(1_000),
-            "green-10k" => green_threads(10_000),
-            "green-100k" => green_threads(100_000),
-            "green-1m" => green_threads(1_000_000),
+            "kernel-1k" => threads(Kind::Kernel, 1_000),
+            "kernel-10k" => threads(Kind::Kernel, 10_000),
+            "green-1k" => green(1_000),
+            "green-10k" => green(10_000),
+            "green-100k" => green(100_000),
+            "green-1m" => green(1_000_000),
             "closures" => closures(10_000),
             _ => Err(unknown_arm(arm)),
         }
@@ -153,35 +143,6 @@ impl Experiment for ThreadMemory {
     }
 }
 
-/// What the threads of one arm share with the one that counts them.
-#[derive(Default)]
-struct Roll {
-    started: AtomicU64,
-    released: AtomicBool,
-}
-
-impl Roll {
-    /// What every thread does: report, and wait with `park` until released.
-    fn attend(&self, park: impl Fn()) {
-        // ORDER: Release pairs with the Acquire load in `all_here`.
-        self.started.fetch_add(1, Ordering::Release);
-        // ORDER: Acquire pairs with the Release store in `release`.
-        while !self.released.load(Ordering::Acquire) {
-            park();
-        }
-    }
-
-    fn here(&self) -> u64 {
-        // ORDER: Acquire pairs with the Release addition in `attend`.
-        self.started.load(Ordering::Acquire)
-    }
-
-    fn release(&self) {
-        // ORDER: Release pairs with the Acquire load in `attend`; the wake-up follows it.
-        self.released.store(true, Ordering::Release);
-    }
-}
-
 fn per_thread(before: Memory, after: Memory, count: u32, alive: u64) -> Sample {
     let count = f64::from(count);
     let grown = |read: fn(&Memory) -> f64| (read(&after) - read(&before)) / count;
@@ -197,67 +158,18 @@ fn per_thread(before: Memory, after: Memory, count: u32, alive: u64) -> Sample {
         )
 }
 
-fn kernel_threads(count: u32) -> Result<Sample, ArmError> {
-    probe::require_kernel_threads(count)?;
-    probe::require_memory(f64::from(count) * KERNEL_THREAD)?;
-    let roll = Arc::new(Roll::default());
+fn threads(kind: Kind, count: u32) -> Result<Sample, ArmError> {
     let before = probe::memory()?;
-    let mut handles = Vec::with_capacity(count as usize);
-    for started in 0..count {
-        let roll = Arc::clone(&roll);
-        let builder = thread::Builder::new().stack_size(KERNEL_STACK);
-        let handle = builder
-            .spawn(move || roll.attend(thread::park))
-            .map_err(|error| {
-                ArmError::Skipped(format!(
-                    "only {started} kernel threads could start: {error}"
-                ))
-            })?;
-        handles.push(handle);
-    }
-    while roll.here() < u64::from(count) {
-        thread::sleep(Duration::from_millis(1));
-    }
+    let crowd = Crowd::gather(kind, count, None)?;
     let after = probe::memory()?;
-    let alive = roll.here();
-    roll.release();
-    handles.iter().for_each(|handle| handle.thread().unpark());
-    for handle in handles {
-        handle
-            .join()
-            .map_err(|_| ArmError::Failed("a thread panicked".into()))?;
-    }
+    let alive = crowd.alive();
+    crowd.dismiss()?;
     Ok(per_thread(before, after, count, alive))
 }
 
-fn green_threads(count: u32) -> Result<Sample, ArmError> {
-    probe::require_memory(f64::from(count) * GREEN_THREAD)?;
+fn green(count: u32) -> Result<Sample, ArmError> {
     let green = Green::start(Model::ManyToMany, probe::cpus())?;
-    green.run(move || {
-        let roll = Arc::new(Roll::default());
-        let before = probe::memory()?;
-        let mut handles = Vec::with_capacity(count as usize);
-        for started in 0..count {
-            let roll = Arc::clone(&roll);
-            let handle = green::spawn(move || roll.attend(green::park)).map_err(|error| {
-                ArmError::Skipped(format!("only {started} green threads could start: {error}"))
-            })?;
-            handles.push(handle);
-        }
-        while roll.here() < u64::from(count) {
-            green::yield_now();
-        }
-        let after = probe::memory()?;
-        let alive = roll.here();
-        roll.release();
-        handles.iter().for_each(|handle| handle.thread().unpark());
-        for handle in handles {
-            handle
-                .join()
-                .map_err(|_| ArmError::Failed("a green thread panicked".into()))?;
-        }
-        Ok(per_thread(before, after, count, alive))
-    })
+    green.run(|| threads(Kind::Green, count))
 }
 
 fn closures(count: u32) -> Result<Sample, ArmError> {
