@@ -6,7 +6,7 @@ use brigade_lab::{Scale, Theme};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// The hidden subcommand that runs one arm.
+/// The word that makes the program run one arm.
 pub(crate) const ARM_COMMAND: &str = "__arm";
 
 /// What is written after the long help; the man page has it too, under its own headings.
@@ -77,13 +77,16 @@ pub(crate) enum Command {
         /// The folder; it is made if it is not there
         dir: Option<PathBuf>,
     },
-    /// Run one arm in this process and write its sample (for the program itself)
-    #[command(name = ARM_COMMAND, hide = true)]
-    Arm {
-        experiment: String,
-        arm: String,
-        scale: ScaleArg,
-    },
+}
+
+/// Runs one arm in this process and writes its sample: for the program itself, so that no help, completion or page
+/// knows of it.
+#[derive(Debug, Parser)]
+#[command(name = ARM_COMMAND)]
+pub(crate) struct ArmArgs {
+    pub(crate) experiment: String,
+    pub(crate) arm: String,
+    pub(crate) scale: ScaleArg,
 }
 
 #[derive(Debug, Args)]

@@ -240,6 +240,8 @@ mod tests {
             text.lines().all(|line| line.chars().count() <= WIDTH),
             "{text}"
         );
+        let lines = text.lines().rev().skip(1);
+        assert!(lines.clone().count() > 0 && lines.clone().all(|line| line.ends_with('\\')));
         let command = text.replace("\\\n", " ");
         let command = command.trim().strip_prefix("Again").unwrap();
         let words: Vec<&str> = command.split_whitespace().collect();
