@@ -6,6 +6,9 @@ use brigade_lab::{Scale, Theme};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::compare::CompareArgs;
+use crate::html::ReportArgs;
+
 /// The word that makes the program run one arm.
 pub(crate) const ARM_COMMAND: &str = "__arm";
 
@@ -18,13 +21,18 @@ Examples:
   brigade lab explain deadlock     what is done to check it, and why
   brigade lab run context-switch   one experiment, with all its numbers
   brigade lab run all --full       all of them, with larger counts
+  brigade lab --html report.html   the tour, and a page with every figure
+  brigade lab compare a.json b.json  two runs that --json wrote
+  brigade lab --html report.html   the tour, and a page of it
   brigade doctor                   what this machine offers green threads
 
 Exit codes:
-  0    all claims confirmed (lab run), everything there (doctor);
+  0    all claims confirmed (lab run), the same verdicts (lab compare), everything
+       there (doctor);
        lab, the tour: every experiment could be carried out, whatever it found
-  1    a claim is refuted here (lab run), the machine lacks something (doctor)
-  2    wrong usage
+  1    a claim is refuted here (lab run), the machine lacks something (doctor),
+       a verdict differs (lab compare)
+  2    wrong usage, a file that cannot be read or written
   3    no answer: inconclusive or skipped (lab run), an arm failed (lab), the
        result could not be written
   130  interrupted; what was measured until then is printed";
@@ -128,6 +136,12 @@ pub(crate) enum LabCommand {
         #[command(flatten)]
         options: RunOptions,
     },
+    /// Set two saved documents side by side: machines, medians, verdicts
+    Compare(CompareArgs),
+    /// Make a page of a saved document
+    Report(ReportArgs),
+    /// Write the JSON Schema of the documents
+    Schema,
 }
 
 #[derive(Debug, Default, Args)]
@@ -155,6 +169,9 @@ pub(crate) struct RunOptions {
     /// Draw the order of runs from this number (default: a new one, which is printed)
     #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
+    /// Write a page with every figure and sample as well
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 impl RunOptions {

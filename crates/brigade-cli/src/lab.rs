@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::args::{ARM_COMMAND, RunOptions};
 use crate::exit::Exit;
+use crate::html;
 use crate::output::Output;
 use crate::progress::Bar;
 use crate::render::{self, Place};
@@ -121,6 +122,9 @@ pub(crate) fn run(names: &[String], options: &RunOptions, out: &Output) -> io::R
     if chosen.is_empty() {
         return Ok(nothing_left(out));
     }
+    if let Some(exit) = html::refused(options.html.as_deref(), out) {
+        return Ok(exit);
+    }
     let (document, signal) = carry_out(&chosen, options, form, out)?;
     Ok(signal.map_or_else(|| gate(&document.reports), Exit::Signal))
 }
@@ -137,6 +141,9 @@ pub(crate) fn tour_of(options: &RunOptions, out: &Output) -> io::Result<Exit> {
     if chosen.is_empty() {
         return Ok(nothing_left(out));
     }
+    if let Some(exit) = html::refused(options.html.as_deref(), out) {
+        return Ok(exit);
+    }
     let (document, signal) = carry_out(&chosen, options, form, out)?;
     let failed = document.reports.iter().any(Report::has_failure);
     Ok(match signal {
@@ -147,8 +154,7 @@ pub(crate) fn tour_of(options: &RunOptions, out: &Output) -> io::Result<Exit> {
 }
 
 fn nothing_left(out: &Output) -> Exit {
-    out.note("error: --only and --skip leave no experiment to run");
-    Exit::Usage
+    out.refuse("--only and --skip leave no experiment to run")
 }
 
 /// The exit code of `lab run`: a refuted claim weighs more than a missing answer.
@@ -219,6 +225,7 @@ fn carry_out(
     }
     document.interrupted = cancelled();
     finish(&document, chosen.len(), options, out)?;
+    html::write_document(options.html.as_deref(), &document, out)?;
     Ok((document, signals.caught()))
 }
 

@@ -10,18 +10,20 @@
 //!    at once; the kernel then ends the arm.
 
 mod args;
+mod compare;
 mod doctor;
 pub mod exit;
 mod explain;
 mod figures;
-mod files;
 mod generate;
 #[cfg(test)]
 mod guide;
+mod html;
 mod lab;
 mod output;
 mod progress;
 mod render;
+mod saved;
 mod select;
 mod short;
 mod signals;
@@ -106,6 +108,12 @@ fn carry_out(command: Option<Command>, default: Default, out: &Output) -> std::i
                 lab::explain(&names, full, json, out)
             }
             Some(LabCommand::Run { names, options }) => lab::run(&names, &options, out),
+            Some(LabCommand::Compare(args)) => compare::run(&args, out),
+            Some(LabCommand::Report(args)) => html::report(&args, out),
+            Some(LabCommand::Schema) => {
+                out.print_json(&brigade_lab::report::schema())?;
+                Ok(Exit::Clean)
+            }
         },
     }
 }

@@ -5,6 +5,8 @@
 
 use std::io::{self, Write};
 
+use crate::exit::Exit;
+
 /// The program's two streams.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
@@ -53,6 +55,12 @@ impl Output {
     /// Writes a note to standard error. A note that nobody can read is dropped.
     pub(crate) fn note(&self, text: &str) {
         let _ = writeln!(anstream::stderr().lock(), "{}", self.encode(text));
+    }
+
+    /// Says in one line why the program does not do what it was asked to do.
+    pub(crate) fn refuse(&self, why: &str) -> Exit {
+        self.note(&format!("error: {why}"));
+        Exit::Usage
     }
 
     fn encode(&self, text: &str) -> String {

@@ -148,7 +148,14 @@ pub(crate) fn summary(document: &Document) -> String {
     }
     for (head, next) in [
         ("Details", "brigade lab run NAME; brigade lab explain NAME"),
-        ("Samples", "brigade lab --json"),
+        (
+            "Page",
+            "brigade lab --html FILE, with every figure and sample; as JSON: --json",
+        ),
+        (
+            "Guide",
+            "docs/src/introduction.md, one chapter for each theme",
+        ),
     ] {
         text += &paragraph(head, MARGIN + 2, next);
     }

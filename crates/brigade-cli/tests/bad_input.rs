@@ -100,9 +100,52 @@ const CASES: &[Case] = &[
     // Places that cannot be written.
     case(&["man", "/dev/null/pages"], USAGE, &["/dev/null/pages"]),
     case(&["man", "DIR/taken"], USAGE, &["DIR/taken"]),
+    case(
+        &["lab", "--html", "DIR/none/page.html"],
+        USAGE,
+        &["DIR/none/page.html", "No such file"],
+    ),
+    case(
+        &["lab", "run", "gil", "--html", "DIR"],
+        USAGE,
+        &["DIR", "folder"],
+    ),
+    case(
+        &["lab", "run", "gil", "--html", "/proc/version"],
+        USAGE,
+        &["/proc/version"],
+    ),
+    // Documents that are none.
+    case(
+        &["lab", "compare", "DIR/cut.json", "DIR/cut.json"],
+        USAGE,
+        &["DIR/cut.json", "line 1", "cut off"],
+    ),
+    case(
+        &["lab", "compare", "DIR/none.json", "DIR/cut.json"],
+        USAGE,
+        &["DIR/none.json", "No such file"],
+    ),
+    case(
+        &["lab", "compare", "DIR/old.json", "DIR/old.json"],
+        USAGE,
+        &["DIR/old.json", "version 1"],
+    ),
+    case(
+        &["lab", "report", "DIR/cut.json", "--html", "DIR/page.html"],
+        USAGE,
+        &["DIR/cut.json", "cut off"],
+    ),
+    case(
+        &["lab", "report", "DIR/taken", "--html", "DIR/page.html"],
+        USAGE,
+        &["DIR/taken", "no JSON"],
+    ),
+    case(&["lab", "compare", "DIR/cut.json"], USAGE, &["<B.json>"]),
     full_disk(&["lab", "list"]),
     full_disk(&["lab", "list", "--json"]),
     full_disk(&["lab", "explain", "deadlock"]),
+    full_disk(&["lab", "schema"]),
     full_disk(&["doctor"]),
     full_disk(&["man"]),
     full_disk(&["completions", "bash"]),
@@ -116,6 +159,8 @@ const CASES: &[Case] = &[
 fn what_cannot_work_is_one_line_with_the_documented_exit_code_and_leaves_nothing() {
     let folder = Folder::new("bad-input");
     std::fs::write(folder.0.join("taken"), "a file").expect("a file");
+    std::fs::write(folder.0.join("cut.json"), "{\"schema_version\": 2, \"prog").expect("a file");
+    std::fs::write(folder.0.join("old.json"), "{\"schema_version\": 1}").expect("a file");
     let before = folder.names();
     for case in CASES {
         check(case, &folder.0);

@@ -7,6 +7,7 @@
 
 use std::net::TcpListener;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::figure::Figure;
@@ -15,7 +16,7 @@ use crate::units::Unit;
 use crate::verdict::{Part, Premise};
 
 /// How much work an experiment does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {
     /// A few seconds per experiment.
@@ -67,7 +68,7 @@ pub struct Info {
 }
 
 /// What an arm is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// It measures what the claim is about.
@@ -151,7 +152,7 @@ pub struct Metric {
 }
 
 /// Where a number is shown. JSON always has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Show {
     /// In the table, with its median, interquartile range and maximum; once per experiment.
@@ -198,7 +199,7 @@ impl Metric {
 }
 
 /// Why one run of an arm has no sample.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "kind", content = "reason")]
 pub enum ArmError {
     /// The machine cannot do it; the reason says what is missing.

@@ -18,13 +18,14 @@
 //!
 //! [`Experiment::figures`]: crate::experiment::Experiment::figures
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::stats::Summary;
 use crate::units::Unit;
 
 /// One picture.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Figure {
     /// What is seen, in one sentence.
     pub title: String,
@@ -33,7 +34,7 @@ pub struct Figure {
 }
 
 /// What a figure consists of.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Content {
     /// Values side by side, each with its middle half.
@@ -76,7 +77,7 @@ pub enum Content {
 }
 
 /// What the places along one direction of a figure mean.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Axis {
     /// What is counted, in a few words.
     pub label: String,
@@ -87,7 +88,7 @@ pub struct Axis {
 }
 
 /// One value with its spread.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bar {
     /// Whose value it is.
     pub label: String,
@@ -100,7 +101,7 @@ pub struct Bar {
 }
 
 /// Points to be joined, in ascending order of x.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Line {
     /// What it shows.
     pub label: String,
@@ -109,7 +110,7 @@ pub struct Line {
 }
 
 /// A named place on the x axis.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Mark {
     /// What is there.
     pub label: String,
@@ -118,7 +119,7 @@ pub struct Mark {
 }
 
 /// The values of one distribution.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Group {
     /// Whose values they are.
     pub label: String,
@@ -127,7 +128,7 @@ pub struct Group {
 }
 
 /// One row of a timeline.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Track {
     /// Whose row it is.
     pub label: String,
@@ -136,7 +137,7 @@ pub struct Track {
 }
 
 /// A time during which one thing went on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Span {
     /// When it began, in nanoseconds from the begin of the timeline.
     pub from_ns: f64,
@@ -147,7 +148,7 @@ pub struct Span {
 }
 
 /// One row of words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Row {
     /// The name of the row.
     pub label: String,

@@ -8,13 +8,14 @@ use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{MembarrierCommand, membarrier_query};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::probe::field;
 use crate::units::{Unit, show};
 
 /// The machine a run was made on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
     /// Kernel release.
     pub kernel: String,

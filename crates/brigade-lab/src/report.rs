@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::{Arm, ArmError, Metric, Role, Scale, Show};
@@ -18,8 +19,21 @@ use crate::verdict::{Part, Premise, Verdict};
 /// The version of the form that [`Document`] has as JSON.
 pub const SCHEMA_VERSION: u32 = 2;
 
+/// The JSON Schema (draft 2020-12) that every [`Document`] written as JSON satisfies, the descriptions
+/// of its fields included.
+///
+/// ```
+/// let schema = brigade_lab::report::schema();
+/// assert_eq!(schema["title"], "Document");
+/// assert!(schema["properties"]["reports"].is_object());
+/// ```
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Document).to_value()
+}
+
 /// Everything one call of the program measured.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Document {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -38,7 +52,7 @@ pub struct Document {
 }
 
 /// What one experiment found.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// The name on the command line.
     pub name: String,
@@ -90,7 +104,7 @@ impl Report {
 }
 
 /// One number of the samples.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MetricReport {
     /// The key in each sample.
     pub key: String,
@@ -114,7 +128,7 @@ impl From<&Metric> for MetricReport {
 }
 
 /// One arm with its samples.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ArmReport {
     /// The name within the experiment.
     pub key: String,

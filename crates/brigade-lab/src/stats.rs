@@ -10,10 +10,11 @@
 //! 1. `min <= q1 <= median <= q3 <= max` for every summary with `count > 0`.
 //! 2. The summary of nothing holds NaN everywhere, and every comparison with it is undecided.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Five numbers that describe a set of measurements.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// How many measurements there were.
     pub count: usize,

@@ -3,10 +3,11 @@
 //! Samples are stored in base units (nanoseconds, bytes, plain counts). Only text for people goes
 //! through here; JSON carries the stored numbers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a stored number counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Time in nanoseconds.

@@ -16,6 +16,7 @@
 //! side, and is unclear in between. A loaded machine widens the range, so noise ends as
 //! "inconclusive" and not as a wrong claim.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::stats::Summary;
@@ -24,7 +25,7 @@ use crate::stats::Summary;
 pub const MIN_SAMPLES: usize = 5;
 
 /// How an experiment ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "kind", content = "reason")]
 pub enum Verdict {
     /// The claim is true on this machine.
@@ -60,7 +61,7 @@ impl Verdict {
 }
 
 /// What must hold for the numbers to mean anything, and whether it did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Premise {
     /// What must hold, with the number that was counted.
     pub text: String,
@@ -80,7 +81,7 @@ impl Premise {
 }
 
 /// What the samples say about one part of a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tendency {
     /// The middle half of the samples is on the claim's side.
@@ -92,7 +93,7 @@ pub enum Tendency {
 }
 
 /// One part of a claim: what the samples say and the sentence with the numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Part {
     /// What the samples say.
     pub tendency: Tendency,

@@ -27,9 +27,9 @@ mod spawn_cost;
 mod sync_matrix;
 mod thread_count;
 mod thread_memory;
+mod thread_states;
 mod timeline;
 mod two_cooks;
-mod thread_states;
 
 pub(crate) use crash_isolation::Crash;
 pub(crate) use gil::crunch;
