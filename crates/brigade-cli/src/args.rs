@@ -6,6 +6,7 @@ use brigade_lab::{Scale, Theme};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::args_observe::{AdviseArgs, InspectArgs};
 use crate::compare::CompareArgs;
 use crate::html::ReportArgs;
 
@@ -23,7 +24,8 @@ Examples:
   brigade lab run all --full       all of them, with larger counts
   brigade lab --html report.html   the tour, and a page with every figure
   brigade lab compare a.json b.json  two runs that --json wrote
-  brigade lab --html report.html   the tour, and a page of it
+  brigade inspect PID              what the threads of a process do just now
+  brigade advise -- make -j8       which model of threads fits a program
   brigade doctor                   what this machine offers green threads
 
 Exit codes:
@@ -33,8 +35,8 @@ Exit codes:
   1    a claim is refuted here (lab run), the machine lacks something (doctor),
        a verdict differs (lab compare)
   2    wrong usage, a file that cannot be read or written
-  3    no answer: inconclusive or skipped (lab run), an arm failed (lab), the
-       result could not be written
+  3    no answer: inconclusive or skipped (lab run), an arm failed (lab), no such
+       process or no permission (inspect, advise), no room for the result
   130  interrupted; what was measured until then is printed";
 
 const SHORT: &str = "\
@@ -85,6 +87,10 @@ pub(crate) enum Command {
         /// The folder; it is made if it is not there
         dir: Option<PathBuf>,
     },
+    /// Show what the threads of a process do, green ones too
+    Inspect(InspectArgs),
+    /// Watch a process or a command, and say which model of threads fits it
+    Advise(AdviseArgs),
 }
 
 /// Runs one arm in this process and writes its sample: for the program itself, so that no help, completion or page

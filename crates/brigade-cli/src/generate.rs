@@ -11,7 +11,7 @@ use clap_mangen::roff::{Roff, roman};
 
 use crate::args::{Cli, EXAMPLES};
 use crate::exit::Exit;
-use crate::html::replace;
+use crate::files::write_whole;
 use crate::output::Output;
 
 const NAME: &str = "brigade";
@@ -41,14 +41,10 @@ pub(crate) fn man(dir: Option<&Path>, out: &Output) -> io::Result<Exit> {
 }
 
 fn write_pages(dir: &Path, pages: &[Page]) -> io::Result<()> {
-    let named = |path: &Path, error: io::Error| {
-        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-    };
-    fs::create_dir_all(dir).map_err(|error| named(dir, error))?;
-    pages.iter().try_for_each(|page| {
-        let path = dir.join(format!("{}.1", page.name));
-        replace(&path, page.text.as_bytes()).map_err(|error| named(&path, error))
-    })
+    fs::create_dir_all(dir)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))?;
+    let write = |page: &Page| write_whole(&dir.join(format!("{}.1", page.name)), &page.text);
+    pages.iter().try_for_each(write)
 }
 
 /// A manual page.
