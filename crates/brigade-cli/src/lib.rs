@@ -28,6 +28,8 @@ mod inspect_text;
 mod lab;
 mod output;
 mod progress;
+#[cfg(test)]
+mod readme;
 mod render;
 mod saved;
 mod select;

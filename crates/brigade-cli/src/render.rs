@@ -121,7 +121,7 @@ fn main_figure(report: &Report) -> Option<Figure> {
     };
     let bars: Vec<Bar> = report.arms.iter().filter_map(of).collect();
     let axis = axis(metric, bars.iter().map(|bar| bar.value));
-    let title = format!("{} of each arm", metric.label);
+    let title = "Each arm, with its middle half";
     (!bars.is_empty()).then(|| Figure::new(title, Content::Bars { axis, bars }))
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn samples(report: &Report) -> String {
         |arm: &ArmReport| Group::new(&arm.label, arm.samples.iter().map(|s| s.get(&metric.key)));
     let groups: Vec<Group> = report.arms.iter().map(group).collect();
     let axis = axis(metric, groups.iter().flat_map(|group| group.values.clone()));
-    let title = format!("{} in every repeat", metric.label);
+    let title = "Each arm in every repeat";
     let figure = Figure::new(title, Content::Histogram { axis, groups });
     let mut text = format!("\n{}\n", figures::draw(&figure));
     for premise in &report.premises {

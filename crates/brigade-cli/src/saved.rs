@@ -25,23 +25,25 @@ pub(crate) fn read(path: &Path) -> Result<Document, String> {
 }
 
 fn parse(text: &[u8]) -> Result<Document, String> {
-    let any: AnyVersion = serde_json::from_slice(text).map_err(|error| explain(&error))?;
+    let any: AnyVersion = serde_json::from_slice(text).map_err(|error| explain(text, &error))?;
     if any.schema_version != u64::from(SCHEMA_VERSION) {
         return Err(format!(
             "schema version {}, and this program reads version {SCHEMA_VERSION}",
             any.schema_version
         ));
     }
-    serde_json::from_slice(text).map_err(|error| explain(&error))
+    serde_json::from_slice(text).map_err(|error| explain(text, &error))
 }
 
 /// What is wrong, in the words of somebody who has the file and not the program.
-fn explain(error: &serde_json::Error) -> String {
+fn explain(text: &[u8], error: &serde_json::Error) -> String {
     let (line, column) = (error.line(), error.column());
     let place = format!(" at line {line} column {column}");
-    let text = error.to_string();
-    let what = text.strip_suffix(&place).unwrap_or(&text);
-    let kind = if error.is_eof() {
+    let said = error.to_string();
+    let what = said.strip_suffix(&place).unwrap_or(&said);
+    // A number that is cut off is no number, and not called an end.
+    let ends_in_number = || text.last().is_some_and(|last| b"-+.eE".contains(last));
+    let kind = if error.is_eof() || (error.is_syntax() && ends_in_number()) {
         "it ends too early, as if cut off"
     } else if error.is_data() {
         "no document of 'brigade lab --json'"

@@ -38,7 +38,7 @@ pub(crate) fn report(report: &Report, place: &Place) -> String {
 }
 
 /// `text` up to the end of its first sentence.
-fn first_sentence(text: &str) -> &str {
+pub(crate) fn first_sentence(text: &str) -> &str {
     text.find(". ").map_or(text, |end| &text[..=end])
 }
 

@@ -222,6 +222,28 @@ fn a_timeline_shows_who_did_what_when() {
 }
 
 #[test]
+fn rows_whose_names_differ_at_the_end_alone_are_told_apart() {
+    let track = |label| Track::new(label, [(0.0, 1.0, "x")]);
+    let text = drawn(&Content::Timeline {
+        tracks: vec![
+            track("two cooks who overlap: cook 1"),
+            track("two cooks who overlap: cook 2"),
+        ],
+    });
+    assert!(text[0].contains("…: cook 1 │"), "{}", text[0]);
+    assert!(text[1].contains("…: cook 2 │"), "{}", text[1]);
+}
+
+#[test]
+fn a_meaning_that_begins_with_its_letter_does_not_repeat_it() {
+    let spans = [(0.0, 1.0, "S sleeps"), (1.0, 2.0, "runs"), (2.0, 3.0, "Z")];
+    let text = drawn(&Content::Timeline {
+        tracks: vec![Track::new("it", spans)],
+    });
+    assert_eq!(text.last().map(|l| l.trim()), Some("S sleeps   r runs   Z"));
+}
+
+#[test]
 fn a_line_that_rises_is_higher_at_the_right() {
     let text = drawn(&Content::Lines {
         x: Axis::linear("threads", Unit::Count),

@@ -7,10 +7,13 @@ use brigade_lab::figure::{Span, Track};
 use brigade_lab::units::Unit;
 
 use super::axis::number;
-use super::{INNER, ROWS, fit, left_out, nothing, widest, wrapped};
+use super::{INNER, ROWS, clean, fit, left_out, nothing, widest};
 
 /// The widest name of a row.
-const NAME: usize = 18;
+const NAME: usize = 22;
+
+/// What is kept of the end of a name that is too wide: there the rows of one arm differ.
+const TAIL: usize = 8;
 
 /// What stands for the things that no letter was left for.
 const OTHERS: char = '?';
@@ -34,14 +37,25 @@ pub(super) fn draw(tracks: &[Track]) -> Vec<String> {
     let mut lines: Vec<String> = shown
         .iter()
         .map(|track| {
-            let label = fit(&track.label, width);
+            let label = shortened(&track.label, width);
             format!("{label:<width$} │{}│", row(&time, &track.spans, &letters))
         })
         .collect();
     lines.push(format!("{:width$}  {}", "", scale(&time)));
     lines.extend(left_out(shown.len(), tracks.len(), "rows"));
-    lines.extend(wrapped(&letters.legend()));
+    lines.extend(letters.legend());
     lines
+}
+
+/// `label` in at most `width` columns, without its middle if it is wider.
+fn shortened(label: &str, width: usize) -> String {
+    let label = clean(label);
+    let count = label.chars().count();
+    if count <= width || width <= TAIL {
+        return fit(&label, width);
+    }
+    let tail: String = label.chars().skip(count - TAIL).collect();
+    fit(&label, width - TAIL) + &tail
 }
 
 /// The time that a row shows.
@@ -138,14 +152,32 @@ impl Letters {
         known.map_or(OTHERS, |(_, letter)| *letter)
     }
 
-    fn legend(&self) -> String {
+    /// What the letters stand for, in lines of whole entries.
+    fn legend(&self) -> Vec<String> {
         let named = self.0.iter().filter(|(_, letter)| *letter != OTHERS);
-        let mut names: Vec<String> = named
-            .map(|(what, letter)| format!("{letter} {}", fit(what, INNER / 2)))
-            .collect();
+        let mut entries: Vec<String> = named.map(|(what, letter)| entry(what, *letter)).collect();
         if self.0.iter().any(|(_, letter)| *letter == OTHERS) {
-            names.push(format!("{OTHERS} others"));
+            entries.push(format!("{OTHERS} others"));
         }
-        names.join("   ")
+        let mut lines: Vec<String> = Vec::new();
+        for entry in entries {
+            match lines.last_mut() {
+                Some(line) if line.chars().count() + 3 + entry.chars().count() <= INNER => {
+                    line.push_str("   ");
+                    line.push_str(&entry);
+                }
+                _ => lines.push(entry),
+            }
+        }
+        lines
+    }
+}
+
+/// A letter and its meaning, which may begin with the letter itself.
+fn entry(what: &str, letter: char) -> String {
+    let what = fit(what, INNER - 2);
+    match what.strip_prefix(letter) {
+        Some(rest) if rest.is_empty() || rest.starts_with(' ') => what,
+        _ => format!("{letter} {what}"),
     }
 }
