@@ -6,6 +6,7 @@ use brigade_lab::{Scale, Theme};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::args_observe::{AdviseArgs, InspectArgs};
 use crate::compare::CompareArgs;
 use crate::html::ReportArgs;
 
@@ -82,6 +83,10 @@ pub(crate) enum Command {
         /// The folder; it is made if it is not there
         dir: Option<PathBuf>,
     },
+    /// Show what the threads of a process do, green ones too
+    Inspect(InspectArgs),
+    /// Watch a process or a command, and say which model of threads fits it
+    Advise(AdviseArgs),
     /// Run one arm in this process and write its sample (for the program itself)
     #[command(name = ARM_COMMAND, hide = true)]
     Arm {

@@ -1,4 +1,4 @@
-//! The `brigade` program: what the machine offers, and the lab.
+//! The `brigade` program: what the machine offers, the lab, and looks at other programs.
 //!
 //! # Conventions
 //!
@@ -9,7 +9,10 @@
 //! 5. Ctrl-C ends the arm that runs, prints what there is, and exits with 130. A second Ctrl-C exits
 //!    at once; the kernel then ends the arm.
 
+mod advise;
+mod advise_text;
 mod args;
+mod args_observe;
 mod compare;
 mod doctor;
 pub mod exit;
@@ -20,6 +23,8 @@ mod generate;
 #[cfg(test)]
 mod guide;
 mod html;
+mod inspect;
+mod inspect_text;
 mod lab;
 mod output;
 mod progress;
@@ -83,6 +88,8 @@ fn carry_out(command: Option<Command>, default: Default, out: &Output) -> std::i
         Some(Command::Doctor { json }) => doctor::run(json, out),
         Some(Command::Completions { shell }) => generate::completions(shell, out),
         Some(Command::Man { dir }) => generate::man(dir.as_deref(), out),
+        Some(Command::Inspect(args)) => inspect::run(&args, out),
+        Some(Command::Advise(args)) => advise::run(&args, out),
         Some(Command::Arm {
             experiment,
             arm,

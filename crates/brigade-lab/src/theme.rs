@@ -161,6 +161,7 @@ impl Theme {
             Self::EventLoops => &[
                 "io-bound",
                 "event-loop-scale",
+                "epoll-scaling",
                 "event-loop-freeze",
                 "frozen-ticker",
                 "published-ticker",

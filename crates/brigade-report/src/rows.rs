@@ -72,7 +72,7 @@ impl Layout<'_> {
             let (_, y) = self.center(&chart, row);
             let value = width_of(&head.value);
             let (label_at, value_at, most) = match self.room {
-                Room::Narrow => ((2, y - 21), (width - 2, y - 21), width - value - 16),
+                Room::Narrow => ((2, y - 21), (width - 2, y - 21), width - value - 30),
                 Room::Wide => ((0, y), (width - 2, y), margins.left - 10),
             };
             write(

@@ -9,6 +9,7 @@ mod context_switch;
 mod coroutines;
 mod crash_isolation;
 mod deadlock;
+mod epoll_scaling;
 mod event_loop_freeze;
 mod event_loop_scale;
 mod false_sharing;
@@ -20,6 +21,7 @@ mod lock_order;
 mod lost_updates;
 mod memory_order;
 mod models;
+mod pipe_benchmark;
 mod pool_size;
 mod pool_vs_thread_per_task;
 mod preemption_fairness;
@@ -28,12 +30,16 @@ mod published_ticker;
 mod python_counter;
 mod shared_private;
 mod spawn_cost;
+mod switch_budget;
+mod switch_footprint;
+mod switch_rate;
 mod sync_matrix;
 mod thread_count;
 mod thread_memory;
 mod thread_states;
 mod timeline;
 mod two_cooks;
+mod voluntary_switches;
 
 pub(crate) use crash_isolation::Crash;
 pub(crate) use gil::crunch;
@@ -47,6 +53,11 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &thread_count::ThreadCount,
         &thread_states::ThreadStates,
         &context_switch::ContextSwitch,
+        &pipe_benchmark::PipeBenchmark,
+        &switch_footprint::SwitchFootprint,
+        &switch_budget::SwitchBudget,
+        &voluntary_switches::VoluntarySwitches,
+        &switch_rate::SwitchRate,
         &spawn_cost::SpawnCost,
         &thread_memory::ThreadMemory,
         &address_space::AddressSpace,
@@ -63,6 +74,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &pool_size::PoolSize,
         &io_bound::IoBound,
         &event_loop_scale::EventLoopScale,
+        &epoll_scaling::EpollScaling,
         &lost_updates::LostUpdates,
         &borrow_checker::BorrowChecker,
         &false_sharing::FalseSharing,
