@@ -26,7 +26,8 @@ const PLACEHOLDERS: [(&str, &str); 10] = [
 ];
 
 /// Words that the guide uses already, of which some are still to come.
-const COMING: [&str; 22] = [
+const COMING: [&str; 23] = [
+    "epoll-scaling",
     "sim",
     "inspect",
     "advise",
