@@ -24,6 +24,11 @@ impl Output {
         }
     }
 
+    /// Writes everything as it is.
+    pub(crate) fn exact() -> Self {
+        Self { ascii: false }
+    }
+
     /// Writes a result and a line end.
     ///
     /// # Errors
@@ -94,6 +99,41 @@ impl Output {
     }
 }
 
+/// What stands for `c` where only ASCII is written; none if it is ASCII already. What the figures draw with
+/// keeps its width.
+fn plain(c: char) -> Option<&'static str> {
+    if c.is_ascii() {
+        return None;
+    }
+    Some(match c {
+        'µ' => "u",
+        '█' => "#",
+        '▒' => "=",
+        '░' | '─' => "-",
+        '▌' | '▋' | '▊' | '▉' => "#",
+        '▏' | '▎' | '▍' => " ",
+        '▁' => "_",
+        '▂' | '·' => ".",
+        '▃' => ":",
+        '▄' => "-",
+        '▅' => "=",
+        '▆' => "+",
+        '▇' => "*",
+        '│' => "|",
+        '┼' | '└' => "+",
+        '…' => "~",
+        '×' => "x",
+        '–' | '—' => "-",
+        '’' | '‘' => "'",
+        '≤' => "<=",
+        '≥' => ">=",
+        '→' => "->",
+        '≈' => "~",
+        '²' => "2",
+        _ => "?",
+    })
+}
+
 /// The screen of the terminal, for pages that replace each other. What was on it comes back at the end.
 #[derive(Debug)]
 pub(crate) struct Screen {
@@ -141,41 +181,6 @@ impl Drop for Screen {
         // A terminal that is gone needs nothing back.
         let _ = self.write(Self::CLOSE);
     }
-}
-
-/// What stands for `c` where only ASCII is written; none if it is ASCII already. What the figures draw with
-/// keeps its width.
-fn plain(c: char) -> Option<&'static str> {
-    if c.is_ascii() {
-        return None;
-    }
-    Some(match c {
-        'µ' => "u",
-        '█' => "#",
-        '▒' => "=",
-        '░' | '─' => "-",
-        '▌' | '▋' | '▊' | '▉' => "#",
-        '▏' | '▎' | '▍' => " ",
-        '▁' => "_",
-        '▂' | '·' => ".",
-        '▃' => ":",
-        '▄' => "-",
-        '▅' => "=",
-        '▆' => "+",
-        '▇' => "*",
-        '│' => "|",
-        '┼' | '└' => "+",
-        '…' => "~",
-        '×' => "x",
-        '–' | '—' => "-",
-        '’' | '‘' => "'",
-        '≤' => "<=",
-        '≥' => ">=",
-        '→' => "->",
-        '≈' => "~",
-        '²' => "2",
-        _ => "?",
-    })
 }
 
 fn is_utf8(locale: &str) -> bool {

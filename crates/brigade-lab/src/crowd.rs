@@ -70,6 +70,16 @@ impl Crowd {
     ///
     /// Skipped, with the limit that is in the way, if the machine cannot have so many.
     pub(crate) fn gather(kind: Kind, count: u32, name: Option<&str>) -> Result<Crowd, ArmError> {
+        Crowd::with_stacks(kind, count, name, KERNEL_STACK)
+    }
+
+    /// As [`gather`](Crowd::gather), kernel threads with stacks of `stack_bytes`.
+    pub(crate) fn with_stacks(
+        kind: Kind,
+        count: u32,
+        name: Option<&str>,
+        stack_bytes: usize,
+    ) -> Result<Crowd, ArmError> {
         let each = match kind {
             Kind::Kernel => {
                 probe::require_kernel_threads(count)?;
@@ -84,9 +94,10 @@ impl Crowd {
         };
         for started in 0..count {
             let name = name.map(|name| format!("{name}{started}"));
-            let handle = attend(kind, Arc::clone(&crowd.roll), name).map_err(|error| {
-                ArmError::Skipped(format!("only {started} threads could start: {error}"))
-            })?;
+            let handle =
+                attend(kind, Arc::clone(&crowd.roll), name, stack_bytes).map_err(|error| {
+                    ArmError::Skipped(format!("only {started} threads could start: {error}"))
+                })?;
             crowd.handles.push(handle);
         }
         while crowd.alive() < u64::from(count) {
@@ -116,10 +127,15 @@ impl Crowd {
     }
 }
 
-fn attend(kind: Kind, roll: Arc<Roll>, name: Option<String>) -> std::io::Result<Handle<()>> {
+fn attend(
+    kind: Kind,
+    roll: Arc<Roll>,
+    name: Option<String>,
+    stack_bytes: usize,
+) -> std::io::Result<Handle<()>> {
     match kind {
         Kind::Kernel => {
-            let mut builder = thread::Builder::new().stack_size(KERNEL_STACK);
+            let mut builder = thread::Builder::new().stack_size(stack_bytes);
             if let Some(name) = name {
                 builder = builder.name(name);
             }

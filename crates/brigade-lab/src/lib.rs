@@ -19,6 +19,8 @@
 //! | [`report`] | what comes out, as data with a schema version |
 //! | [`figure`] | what to draw, as data |
 //! | [`machine`] | what the machine is and offers |
+//! | `account` | what the scheduler has written down about a kernel thread |
+//! | `turns` | two sides that take strict turns on one CPU |
 //! | `answer` | what a task or a job hands to whoever waits for it |
 //! | `channel` | channels of either kind of threads |
 //! | `forked` | processes that an arm forks |
@@ -52,6 +54,7 @@
 //! none. *One process for all arms*: a runtime of an earlier arm keeps its carriers, and freed
 //! memory stays in the allocator, so the later arm measures both.
 
+mod account;
 mod answer;
 mod channel;
 pub mod child;
@@ -81,6 +84,7 @@ mod tasks;
 pub mod theme;
 mod ticker;
 mod together;
+mod turns;
 pub mod units;
 pub mod verdict;
 mod worker;

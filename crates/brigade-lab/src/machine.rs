@@ -139,7 +139,7 @@ fn cpu_model() -> Option<String> {
     Some(name.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-fn cpus_online() -> usize {
+pub(crate) fn cpus_online() -> usize {
     word("/sys/devices/system/cpu/online")
         .and_then(|list| count_list(&list))
         .unwrap_or(1)
@@ -319,6 +319,34 @@ pub fn cache_line_bytes() -> Option<u64> {
     number("/sys/devices/system/cpu/cpu0/cache/index0/coherency_line_size")
 }
 
+/// The caches for data of the first CPU, from the nearest on: the level and the size in bytes.
+#[must_use]
+pub fn caches() -> Vec<(u32, u64)> {
+    let folder = |index: u32| format!("/sys/devices/system/cpu/cpu0/cache/index{index}");
+    let read = |index| {
+        let folder = folder(index);
+        let level = number(&format!("{folder}/level"))?;
+        let size = word(&format!("{folder}/size"))?;
+        Some((
+            word(&format!("{folder}/type"))?,
+            u32::try_from(level).ok()?,
+            kib(&size)?,
+        ))
+    };
+    let mut caches: Vec<_> = (0..)
+        .map_while(read)
+        .filter(|(kind, ..)| kind != "Instruction")
+        .map(|(_, level, bytes)| (level, bytes))
+        .collect();
+    caches.sort_unstable();
+    caches
+}
+
+/// Bytes of a size such as `48K`.
+fn kib(size: &str) -> Option<u64> {
+    Some(size.strip_suffix('K')?.parse::<u64>().ok()? * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,6 +363,13 @@ mod tests {
     fn a_quota_is_a_share_of_its_period_and_max_is_none() {
         assert_eq!(quota("150000 100000"), Some(1.5));
         assert_eq!(quota("max 100000"), None);
+    }
+
+    #[test]
+    fn sizes_of_caches_are_read_and_the_nearest_cache_comes_first() {
+        assert_eq!(kib("48K"), Some(48 * 1024));
+        assert_eq!(kib("48"), None);
+        assert!(caches().is_sorted());
     }
 
     #[test]

@@ -88,6 +88,13 @@ fn count(value: f64) -> String {
 
 /// About three significant digits; whole numbers and zero stay without a point.
 fn digits(value: f64) -> String {
+    // Three times 20 % is 60 %, whatever the last bit of the product.
+    let whole = value.round();
+    let value = if (value - whole).abs() < 1e-9 * whole.abs() {
+        whole
+    } else {
+        value
+    };
     let size = value.abs();
     if size == 0.0 || size >= 100.0 || (value.fract() == 0.0 && size >= 1.0) {
         return format!("{value:.0}");
@@ -126,6 +133,7 @@ mod tests {
         assert_eq!(show(-12_345.0, Unit::Count), "-12,345");
         assert_eq!(show(2.0, Unit::Count), "2");
         assert_eq!(show(0.475, Unit::Share), "47.5 %");
+        assert_eq!(show(3.0 * 0.2, Unit::Share), "60 %");
         assert_eq!(show(f64::NAN, Unit::Count), "-");
     }
 }

@@ -99,7 +99,7 @@ fn summary(comparison: &Comparison) -> Markup {
         section.card aria-labelledby="summary" {
             h2 #summary { "Verdicts" }
             @if !comparison.experiments.is_empty() {
-                table {
+                table.verdicts {
                     thead {
                         tr {
                             th scope="col" { "Claim" }
@@ -143,7 +143,7 @@ fn word(verdict: Option<&str>) -> Markup {
     let kind = kinds.iter().find(|kind| Some(kind.word()) == verdict);
     html! {
         @match kind {
-            Some(kind) => span.small.verdict {
+            Some(kind) => span.small {
                 b class=(class_of(kind)) { (sign(kind)) " " (kind.word()) }
             },
             None => span.small { "not run" },
@@ -193,7 +193,7 @@ fn figure(pair: &Pair, metric: &str, unit: Unit) -> Markup {
     if rows.iter().all(|row| row.values.is_empty()) {
         return html! { p.small { "Nothing was measured." } };
     }
-    let title = format!("{metric}, every sample of both");
+    let title = format!("Every sample of both: {metric}");
     let legend: Vec<(String, String)> = looks
         .iter()
         .zip(SIDES)

@@ -49,9 +49,9 @@ pub fn page(document: &Document) -> String {
             (tiles(&document.reports))
         }
         main {
-            (machine(document))
             (summary(document, &ids))
             (corrections(&document.reports, &ids))
+            (machine(document))
             @for (index, report) in document.reports.iter().enumerate() {
                 (section(report, index, &ids[index]))
             }
@@ -195,7 +195,7 @@ fn summary(document: &Document, ids: &[String]) -> Markup {
         section.card aria-labelledby="summary" {
             h2 #summary { "Summary" }
             @if !document.reports.is_empty() {
-                table {
+                table.verdicts {
                     thead {
                         tr {
                             th scope="col" { "Claim" }

@@ -108,14 +108,13 @@ fn main_figure(report: &Report) -> Markup {
     if rows.iter().all(|row| row.values.is_empty()) {
         return html! { p.small { "Nothing was measured." } };
     }
-    let title = format!("{}, every sample", metric.label);
+    let title = format!("Every sample: {}", metric.label);
     let drawn = rows::dots(&title, &metric.label, metric.unit, &rows);
-    let mut roles: Vec<Role> = report.arms.iter().map(|arm| arm.role).collect();
-    roles.dedup();
-    roles.sort_by_key(|role| role_word(role.to_owned()));
-    roles.dedup();
+    let roles = [Role::Measured, Role::Control, Role::Derived];
+    let present = |role: &Role| report.arms.iter().any(|arm| arm.role == *role);
     let mut legend: Vec<(String, String)> = roles
         .into_iter()
+        .filter(present)
         .map(|role| {
             let (form, ink) = look(role);
             (form.legend(ink), format!("a sample, {}", role_word(role)))

@@ -2,7 +2,9 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Instant;
+use std::num::NonZeroU64;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
@@ -75,6 +77,26 @@ impl Client {
         }
         latencies.sort_by(f64::total_cmp);
         Ok(latencies)
+    }
+
+    /// Sends `messages`, one every `interval`, on each connection in turn, and waits for the answer to each.
+    /// If one comes late, the next ones are sent sooner. Returns how long all of it took.
+    pub(crate) fn pace(&mut self, messages: u32, interval: Duration) -> io::Result<Duration> {
+        // Or else the kernel may let a sleep take 50 µs longer; it is no error if it does.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+        let connections = self.streams.len();
+        let begun = Instant::now();
+        for count in 0..messages {
+            let due = begun + interval * count;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            let number = count as usize % connections;
+            let (message, mut answer) = (message(number, count), [0; MESSAGE]);
+            let stream = &mut self.streams[number];
+            stream.write_all(&message)?;
+            stream.read_exact(&mut answer)?;
+            check(&message, &answer)?;
+        }
+        Ok(begun.elapsed())
     }
 }
 

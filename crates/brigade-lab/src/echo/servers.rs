@@ -134,6 +134,18 @@ mod tests {
     }
 
     #[test]
+    fn a_paced_client_sends_no_sooner_than_it_should() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        thread::spawn(move || kernel_threads(&listener));
+        let mut client = Client::new(address);
+        client.open(2).expect("connections");
+        let interval = std::time::Duration::from_micros(300);
+        let took = client.pace(5, interval).expect("answers");
+        assert!(took >= interval * 4);
+    }
+
+    #[test]
     fn a_thread_per_connection_answers_every_message() {
         echoes(kernel_threads);
     }

@@ -1,11 +1,16 @@
 //! The experiments. [`crate::theme`] puts them in the order of the tour.
 
+mod address_space;
 mod blocking_call;
+mod borrow_checker;
+mod cfs_shares;
 mod channels;
+mod clone_flags;
 mod context_switch;
 mod coroutines;
 mod crash_isolation;
 mod deadlock;
+mod epoll_scaling;
 mod event_loop_freeze;
 mod event_loop_scale;
 mod false_sharing;
@@ -17,19 +22,25 @@ mod lock_order;
 mod lost_updates;
 mod memory_order;
 mod models;
+mod pipe_benchmark;
 mod pool_size;
 mod pool_vs_thread_per_task;
 mod preemption_fairness;
 mod process_vs_thread;
 mod published_ticker;
 mod python_counter;
+mod shared_private;
 mod spawn_cost;
+mod switch_budget;
+mod switch_footprint;
+mod switch_rate;
 mod sync_matrix;
 mod thread_count;
 mod thread_memory;
 mod thread_states;
 mod timeline;
 mod two_cooks;
+mod voluntary_switches;
 
 pub(crate) use crash_isolation::Crash;
 pub(crate) use gil::crunch;
@@ -43,8 +54,14 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &thread_count::ThreadCount,
         &thread_states::ThreadStates,
         &context_switch::ContextSwitch,
+        &pipe_benchmark::PipeBenchmark,
+        &switch_footprint::SwitchFootprint,
+        &switch_budget::SwitchBudget,
+        &voluntary_switches::VoluntarySwitches,
+        &switch_rate::SwitchRate,
         &spawn_cost::SpawnCost,
         &thread_memory::ThreadMemory,
+        &address_space::AddressSpace,
         &models::Models,
         &timeline::Timeline,
         &two_cooks::TwoCooks,
@@ -52,13 +69,16 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &frozen_ticker::FrozenTicker,
         &published_ticker::PublishedTicker,
         &preemption_fairness::PreemptionFairness,
+        &cfs_shares::CfsShares,
         &coroutines::Coroutines,
         &event_loop_freeze::EventLoopFreeze,
         &pool_vs_thread_per_task::PoolVsThreadPerTask,
         &pool_size::PoolSize,
         &io_bound::IoBound,
         &event_loop_scale::EventLoopScale,
+        &epoll_scaling::EpollScaling,
         &lost_updates::LostUpdates,
+        &borrow_checker::BorrowChecker,
         &false_sharing::FalseSharing,
         &memory_order::MemoryOrder,
         &sync_matrix::SyncMatrix,
@@ -70,6 +90,8 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &python_counter::PythonCounter,
         &process_vs_thread::ProcessVsThread,
         &crash_isolation::CrashIsolation,
+        &shared_private::SharedPrivate,
+        &clone_flags::CloneFlags,
     ]
 }
 

@@ -9,8 +9,6 @@
 //! buffer of their own at each turn. The same calls and two buffers by one thread alone are subtracted, so what the caches
 //! cannot hold counts for neither.
 
-use std::hint::black_box;
-use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +21,7 @@ use crate::green::{self, Green, Model};
 use crate::probe;
 use crate::sample::{Sample, Samples};
 use crate::stats::Summary;
+use crate::turns::{self, Alone, Pair, Rounds};
 use crate::units::{Unit, show};
 use crate::verdict::{Part, Premise, at_least, at_most_unless_past, times_larger};
 
@@ -368,142 +367,28 @@ fn start_green(count: u32) -> Result<Sample, ArmError> {
     })
 }
 
-/// Writes to one place in each cache line.
-fn touch(buffer: &mut [u8]) {
-    for line in buffer.iter_mut().step_by(64) {
-        *line = line.wrapping_add(1);
-    }
-    black_box(buffer);
-}
-
-/// One end of a pair: gets a byte, touches its buffer, sends it on.
-struct Side {
-    inbox: PipeReader,
-    outbox: PipeWriter,
-    buffer: Vec<u8>,
-}
-
-impl Side {
-    /// Two sides that talk to each other.
-    fn pair(bytes: usize) -> Result<(Side, Side), ArmError> {
-        let (here, to_here) = pipe()?;
-        let (there, to_there) = pipe()?;
-        let side = |inbox, outbox| Side {
-            inbox,
-            outbox,
-            buffer: vec![0; bytes],
-        };
-        Ok((side(here, to_there), side(there, to_here)))
-    }
-
-    /// Until the other side has gone.
-    fn answer(&mut self) {
-        let mut byte = [0];
-        while self.inbox.read_exact(&mut byte).is_ok() {
-            touch(&mut self.buffer);
-            if self.outbox.write_all(&byte).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn round(&mut self) -> Result<(), ArmError> {
-        touch(&mut self.buffer);
-        self.outbox.write_all(&[1])?;
-        Ok(self.inbox.read_exact(&mut [0])?)
-    }
-
-    /// So many rounds: the time, and how often this side was switched away from.
-    fn rounds(&mut self, count: u32) -> Result<(Duration, u64), ArmError> {
-        let before = probe::switches_of_this_thread()?;
-        let time = timed(count, || self.round())?;
-        Ok((time, probe::switches_of_this_thread()? - before))
-    }
-}
-
-/// Both sides of a round by this thread alone: twice the calls, two buffers.
-struct Alone {
-    reader: PipeReader,
-    writer: PipeWriter,
-    buffers: [Vec<u8>; 2],
-}
-
-impl Alone {
-    fn new(bytes: usize) -> Result<Alone, ArmError> {
-        let (reader, writer) = pipe()?;
-        Ok(Alone {
-            reader,
-            writer,
-            buffers: [vec![0; bytes], vec![0; bytes]],
-        })
-    }
-
-    fn round(&mut self) -> Result<(), ArmError> {
-        for buffer in &mut self.buffers {
-            touch(buffer);
-            self.writer.write_all(&[1])?;
-            self.reader.read_exact(&mut [0])?;
-        }
-        Ok(())
-    }
-}
-
 /// How many rounds are timed together, and how often.
-fn rounds(bytes: usize, scale: Scale) -> (u32, u32) {
-    (if bytes < MIB { 300 } else { 60 }, scale.pick(5, 30))
+fn rounds(bytes: usize, scale: Scale) -> Rounds {
+    Rounds {
+        count: if bytes < MIB { 300 } else { 60 },
+        blocks: scale.pick(5, 30),
+    }
 }
 
 /// A pair of threads, a pair of processes, and one thread alone, by turns on one CPU.
 fn take_turns(bytes: usize, scale: Scale) -> Result<Sample, ArmError> {
     probe::pin_to_one_cpu()?;
-    let (to_process, mut process) = Side::pair(bytes)?;
-    let mut own = Some(to_process);
-    let child = forked::whole(|| {
-        // The copies of this side's ends would keep the pipes open.
-        drop(own.take());
-        process.answer();
-        0
-    })?;
-    let Some(mut to_process) = own else {
-        return Err(ArmError::Failed("a forked process came back".into()));
-    };
-    drop(process);
-    let (mut to_thread, mut other) = Side::pair(bytes)?;
-    let other = thread::Builder::new().spawn(move || other.answer())?;
-    let mut alone = Alone::new(bytes)?;
-
-    let (count, blocks) = rounds(bytes, scale);
-    for _ in 0..count {
-        alone.round()?;
-        to_thread.round()?;
-        to_process.round()?;
-    }
-    let mut times = [Duration::ZERO; 3];
-    let mut switches = [0; 2];
-    for _ in 0..blocks {
-        times[0] += timed(count, || alone.round())?;
-        for (at, side) in [&mut to_thread, &mut to_process].into_iter().enumerate() {
-            let (time, switched) = side.rounds(count)?;
-            times[at + 1] += time;
-            switches[at] += switched;
-        }
-    }
-    drop((to_thread, to_process));
-    other
-        .join()
-        .map_err(|_| ArmError::Failed("the other thread panicked".into()))?;
-    ended_well(child.wait()?)?;
-    let count = count * blocks;
-    let [own, threads, processes] = times.map(|time| each(time, count));
-    let [by_threads, by_processes] = switches.map(|n| n as f64 / f64::from(count));
-    let (threads, processes) = ((threads - own) / 2.0, (processes - own) / 2.0);
+    let process = Pair::with_process(bytes)?;
+    let pairs = [Pair::with_thread(bytes)?, process];
+    let alone = Alone::with_both(bytes)?;
+    let [threads, processes] = turns::compare(pairs, alone, rounds(bytes, scale))?.pairs;
     Ok(Sample::new()
-        .with(TIME, threads)
-        .with(OTHER, processes)
-        .with(RATIO, processes / threads)
+        .with(TIME, threads.switch_ns)
+        .with(OTHER, processes.switch_ns)
+        .with(RATIO, processes.switch_ns / threads.switch_ns)
         .with(MEMORY, bytes as f64)
-        .with(SWITCHES, by_threads)
-        .with(OTHER_SWITCHES, by_processes))
+        .with(SWITCHES, threads.switches)
+        .with(OTHER_SWITCHES, processes.switches))
 }
 
 /// Memory makes a fork dearer than a thread. The first thread after a fork pays for pages that were shared with the
@@ -536,8 +421,8 @@ fn grown_apart(samples: &Samples) -> Part {
 
 fn alone(scale: Scale) -> Result<Sample, ArmError> {
     probe::pin_to_one_cpu()?;
-    let (count, blocks) = rounds(0, scale);
-    let mut alone = Alone::new(0)?;
+    let Rounds { count, blocks } = rounds(0, scale);
+    let mut alone = Alone::with_own(0)?;
     timed(count, || alone.round())?;
     let before = probe::switches_of_this_thread()?;
     let time = timed(count * blocks, || alone.round())?;
@@ -661,22 +546,17 @@ mod tests {
     #[test]
     fn memory_that_was_touched_is_resident() {
         const BYTES: usize = 8 * MIB;
-        let before = probe::memory().unwrap().resident;
         let touched = Touched::new(BYTES).unwrap();
-        let grown = probe::memory().unwrap().resident - before;
-        assert!(grown >= 0.8 * BYTES as f64, "{grown}");
-        drop(touched);
-    }
-
-    #[test]
-    fn a_side_answers_until_the_other_one_has_gone() {
-        let (mut here, mut there) = Side::pair(128).unwrap();
-        let other = thread::spawn(move || {
-            there.answer();
-            there.buffer[0]
-        });
-        here.rounds(3).unwrap();
-        drop(here);
-        assert_eq!(other.join().unwrap(), 3);
+        // Of these pages alone: the process as a whole may shrink meanwhile, by what other tests free.
+        let mut pages = vec![0_u8; BYTES / rustix::param::page_size()];
+        // SAFETY: the mapping exists, and there is a byte for each of its pages.
+        let failed = unsafe { libc::mincore(touched.start, BYTES, pages.as_mut_ptr()) };
+        assert_eq!(failed, 0);
+        let resident = pages.iter().filter(|page| **page & 1 == 1).count();
+        assert!(
+            resident * 10 >= pages.len() * 9,
+            "{resident} of {}",
+            pages.len()
+        );
     }
 }

@@ -87,8 +87,8 @@ static METRICS: [Metric; 7] = [
 /// What the thread is made to do: the key of its letter in a sample, and the words of the figures, which begin with
 /// letters of their own.
 const SITUATIONS: [(&str, &str); 6] = [
-    ("runs", "itself: computes and looks at itself"),
-    ("ready", "computes, and another has its CPU"),
+    ("runs", "looks at itself"),
+    ("ready", "computes; another has its CPU"),
     ("waits", "reads an empty pipe"),
     ("suspended", "vfork: waits for its child"),
     ("stopped", "got SIGSTOP"),
@@ -240,7 +240,7 @@ impl Experiment for ThreadStates {
                 at_least(&seen, 0.5),
                 format!(
                     "Brigade tells a green thread that runs from one that is ready: each of its {} \
-                     words is seen where it is expected {} of the time or more",
+                     words is seen where it is expected, in at least {} of the rounds",
                     GREEN.len(),
                     show(seen.median, Unit::Share)
                 ),
@@ -660,11 +660,15 @@ fn green_led(rounds: u32) -> Result<Sample, ArmError> {
         let by_itself = Arc::new(AtomicU8::new(NOT_YET));
         let (own_name, own) = (name.clone(), Arc::clone(&by_itself));
         let cook = green::spawn_named(Some(name.clone()), move || {
+            // Ready, and not running, while the one that looks does.
+            green::yield_now();
             green::park();
             // ORDER: Relaxed, read after the thread has been joined.
             own.store(place(&own_name) as u8, Ordering::Relaxed);
         })?;
         seen[0] += u32::from(place(&name) == 0);
+        green::yield_now();
+        seen[1] += u32::from(place(&name) == 1);
         let parked = Instant::now();
         while place(&name) != 3 && parked.elapsed() < AT_MOST {
             looks += 1;
@@ -672,7 +676,6 @@ fn green_led(rounds: u32) -> Result<Sample, ArmError> {
         }
         seen[3] += u32::from(place(&name) == 3);
         cook.thread().unpark();
-        seen[1] += u32::from(place(&name) == 1);
         cook.join()
             .map_err(|_| ArmError::Failed("a green thread panicked".into()))?;
         seen[4] += u32::from(place(&name) == 4);
