@@ -24,6 +24,11 @@ impl Output {
         }
     }
 
+    /// Writes everything as it is.
+    pub(crate) fn exact() -> Self {
+        Self { ascii: false }
+    }
+
     /// Writes a result and a line end.
     ///
     /// # Errors
@@ -45,6 +50,27 @@ impl Output {
         serde_json::to_writer_pretty(&mut stream, value).map_err(io::Error::from)?;
         writeln!(stream)?;
         stream.flush()
+    }
+
+    /// Writes a result on one line, for programs that read many.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::print`].
+    pub(crate) fn print_json_line(&self, value: &impl serde::Serialize) -> io::Result<()> {
+        let mut stream = io::stdout().lock();
+        serde_json::to_writer(&mut stream, value).map_err(io::Error::from)?;
+        writeln!(stream)?;
+        stream.flush()
+    }
+
+    /// Takes the screen of the terminal, until the value is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::print`].
+    pub(crate) fn screen(&self) -> io::Result<Screen> {
+        Screen::open(*self)
     }
 
     /// Writes a note to standard error. A note that nobody can read is dropped.
@@ -106,6 +132,55 @@ fn plain(c: char) -> Option<&'static str> {
         '²' => "2",
         _ => "?",
     })
+}
+
+/// The screen of the terminal, for pages that replace each other. What was on it comes back at the end.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    out: Output,
+}
+
+impl Screen {
+    /// The other screen of the terminal, without a cursor.
+    const OPEN: &str = "\x1b[?1049h\x1b[?25l";
+    const CLOSE: &str = "\x1b[?25h\x1b[?1049l";
+
+    fn open(out: Output) -> io::Result<Self> {
+        let screen = Self { out };
+        screen.write(Self::OPEN)?;
+        Ok(screen)
+    }
+
+    /// Lines of the terminal.
+    pub(crate) fn lines(&self) -> Option<usize> {
+        terminal_size::terminal_size().map(|(_, height)| usize::from(height.0))
+    }
+
+    /// Draws a page over the one before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::print`].
+    pub(crate) fn draw(&mut self, page: &str) -> io::Result<()> {
+        let lines = self.lines().unwrap_or(usize::MAX);
+        let page: Vec<&str> = page.lines().take(lines).collect();
+        // Each line is cleared to its end, and what is below the last; a line end at the end would scroll.
+        let text = self.out.encode(&page.join("\x1b[K\r\n"));
+        self.write(&format!("\x1b[H{text}\x1b[K\x1b[J"))
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        let mut stream = io::stdout().lock();
+        stream.write_all(text.as_bytes())?;
+        stream.flush()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing back.
+        let _ = self.write(Self::CLOSE);
+    }
 }
 
 fn is_utf8(locale: &str) -> bool {

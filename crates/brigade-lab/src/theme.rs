@@ -161,6 +161,8 @@ impl Theme {
             Self::EventLoops => &[
                 "io-bound",
                 "event-loop-scale",
+                "epoll-scaling",
+                "epoll-scaling",
                 "event-loop-freeze",
                 "frozen-ticker",
                 "published-ticker",

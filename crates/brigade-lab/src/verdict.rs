@@ -149,6 +149,16 @@ pub fn at_least(s: &Summary, limit: f64) -> Tendency {
     within(s, limit, f64::INFINITY)
 }
 
+/// The same, but a failure only if `given`: where something that would explain it was not ruled out, such as
+/// programs that took the CPUs, it decides nothing. Success in spite of it counts.
+#[must_use]
+pub fn fails_only_if(given: bool, tendency: Tendency) -> Tendency {
+    match tendency {
+        Tendency::Fails if !given => Tendency::Unclear,
+        other => other,
+    }
+}
+
 /// Is `large` at least `factor` times `small`, comparing the near ends of the middle halves?
 #[must_use]
 pub fn times_larger(large: &Summary, small: &Summary, factor: f64) -> Tendency {
@@ -285,6 +295,16 @@ mod tests {
         assert_eq!(times_larger(&large, &small, 10.0), Tendency::Holds);
         assert_eq!(times_larger(&noisy, &small, 10.0), Tendency::Unclear);
         assert_eq!(times_larger(&small, &large, 10.0), Tendency::Fails);
+    }
+
+    #[test]
+    fn a_failure_that_something_else_explains_is_unclear_and_success_stays() {
+        let all = [Tendency::Holds, Tendency::Fails, Tendency::Unclear];
+        assert_eq!(all.map(|t| fails_only_if(true, t)), all);
+        assert_eq!(
+            all.map(|t| fails_only_if(false, t)),
+            [Tendency::Holds, Tendency::Unclear, Tendency::Unclear]
+        );
     }
 
     #[test]

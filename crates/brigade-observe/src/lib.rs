@@ -5,6 +5,7 @@
 //!
 //! * [`Look`] is what each thread of a process has done so far, [`Activity`] what it did between two looks.
 //! * [`green_threads`] reads the green threads of a process that runs Brigade.
+//! * [`Observer`] watches a program and its children, and [`advise`] says which model fits what it saw.
 //!
 //! ```
 //! use brigade_observe::{Activity, Look, Source};
@@ -16,15 +17,21 @@
 //! # Ok::<(), brigade_observe::Error>(())
 //! ```
 
+mod advise;
 mod error;
 mod green;
+mod interpreter;
 mod look;
 mod proc_text;
 mod rates;
 mod source;
 
+pub use advise::{
+    Advice, Model, Observations, Observer, Step, WaitKind, advise, ended_children_cpu_time,
+};
 pub use error::Error;
 pub use green::{Green, GreenGroup, GreenReport, GreenThread, Held, green_threads};
+pub use interpreter::Interpreter;
 pub use look::{Look, Process, ThreadLook};
 pub use rates::{Activity, Group, Rates, ThreadActivity};
 pub use source::{Missing, Source};

@@ -1,7 +1,8 @@
 //! Computing under a lock that one thread at a time may hold, as in CPython.
 //!
-//! The same work is done in turn and at once; how much faster "at once" is, is the number. Both are done in one process,
-//! in the order A B B A, so that a slow moment of the machine falls on both. Python's own threads and processes do the
+//! The same work is done in turn and at once; how much faster "at once" is, is the number. Both are done three times in
+//! one process, in the order A B B A A B, and the fastest of each counts: other programs make a try slower and never
+//! faster. Python's own threads and processes do the
 //! same with every interpreter that is found.
 //!
 //! That threads under the lock are no faster means something only if the machine would have let them be: threads without
@@ -21,7 +22,7 @@ use crate::sample::{Sample, Samples};
 use crate::stats::Summary;
 use crate::together::{Kind, join_all};
 use crate::units::{Unit, show};
-use crate::verdict::{Part, Premise, Tendency, at_most_unless_past};
+use crate::verdict::{Part, Premise, Tendency, at_most_unless_past, fails_only_if};
 use crate::worker;
 
 /// The experiment.
@@ -107,7 +108,8 @@ def by(kind):
     for one in all:
         one.join()
 ways = [in_turn, lambda: by(threading.Thread), lambda: by(fork.Process)]
-took = [timed(way) * 1e9 for way in ways]
+tries = [[timed(way) * 1e9 for way in ways] for _ in range(3)]
+took = [min(way) for way in zip(*tries)]
 print('took', took[1])
 print('gain', took[0] / took[1])
 print('by_processes', took[0] / took[2])
@@ -123,12 +125,12 @@ fn workers() -> usize {
 
 /// How long the work takes in turn, about.
 fn target(scale: Scale) -> Duration {
-    scale.pick(Duration::from_millis(16), Duration::from_millis(80))
+    scale.pick(Duration::from_millis(14), Duration::from_millis(60))
 }
 
 /// The same for an interpreter, which takes longer to start a process.
 fn python_target(scale: Scale) -> Duration {
-    scale.pick(Duration::from_millis(160), Duration::from_millis(240))
+    scale.pick(Duration::from_millis(60), Duration::from_millis(120))
 }
 
 impl Experiment for Gil {
@@ -197,7 +199,7 @@ impl Experiment for Gil {
             Premise::new(
                 busy.median >= 1.5,
                 format!(
-                    "without the lock the threads kept {} CPUs busy",
+                    "without the lock the threads kept {} CPUs busy in half of the runs",
                     show(busy.median, Unit::Count)
                 ),
             ),
@@ -225,13 +227,16 @@ impl Experiment for Gil {
             let text = format!("{who}: {} times faster", show(gain.median, Unit::Count));
             Part::new(at_most_unless_past(&gain, NO_GAIN, SOME_GAIN), text)
         };
+        // Where even threads without a lock did not get the CPUs most of the time, processes need not have.
+        let given = samples.summary("free", CPUS).q1 >= 1.5;
         let gain = |arm: &str, who: &str| {
             let gain = samples.summary(arm, GAIN);
             let text = format!(
                 "{workers} {who}: {} times faster",
                 show(gain.median, Unit::Count)
             );
-            Part::new(gained(&gain, 1.0 + PART * (workers - 1.0)), text)
+            let tendency = gained(&gain, 1.0 + PART * (workers - 1.0));
+            Part::new(fails_only_if(given, tendency), text)
         };
         let mut parts: Vec<Part> = LOCKED.map(|(arm, who)| no_gain(arm, who)).into();
         parts.push(gain("processes", "forked processes"));
@@ -299,21 +304,22 @@ fn took(work: impl FnOnce() -> Result<(), ArmError>) -> Result<Took, ArmError> {
     })
 }
 
-/// The work in turn and the way to be measured, in the order A B B A.
+/// The work in turn and the way to be measured, three times each.
 fn compare(share: u64, mut way: impl FnMut() -> Result<(), ArmError>) -> Result<Sample, ArmError> {
-    let first = took(|| turn(share))?;
-    let ways = [took(&mut way)?, took(&mut way)?];
-    let last = took(|| turn(share))?;
-    let sum = |two: [&Took; 2]| {
-        two.map(|took| took.elapsed.as_nanos() as f64)
-            .iter()
-            .sum::<f64>()
+    let in_turn = || took(|| turn(share));
+    let (mut turns, mut ways) = (vec![in_turn()?], vec![took(&mut way)?]);
+    ways.push(took(&mut way)?);
+    turns.extend([in_turn()?, in_turn()?]);
+    ways.push(took(&mut way)?);
+    let fastest = |tries: Vec<Took>| tries.into_iter().min_by_key(|took| took.elapsed);
+    let (Some(turn), Some(way)) = (fastest(turns), fastest(ways)) else {
+        return Err(ArmError::Failed("nothing was tried".into()));
     };
-    let by_way = sum([&ways[0], &ways[1]]);
+    let ns = |took: &Took| took.elapsed.as_nanos() as f64;
     Ok(Sample::new()
-        .with(GAIN, sum([&first, &last]) / by_way)
-        .with(TOOK, by_way / 2.0)
-        .with(CPUS, (ways[0].cpu_ns + ways[1].cpu_ns) / by_way)
+        .with(GAIN, ns(&turn) / ns(&way))
+        .with(TOOK, ns(&way))
+        .with(CPUS, way.cpu_ns / ns(&way))
         .with(WORKERS, workers() as f64))
 }
 
@@ -364,7 +370,7 @@ fn by_processes(share: u64) -> Result<(), ArmError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::{Verdict, decide};
+    use crate::verdict::{Verdict, assert_inconclusive, decide};
 
     const PYTHON: &str = "python:/usr/bin/python3";
 
@@ -388,7 +394,7 @@ mod tests {
     };
 
     impl Machine {
-        fn verdict(&self) -> Verdict {
+        fn samples(&self) -> Samples {
             let mut samples = Samples::new();
             for i in 0..5 {
                 let noise = 1.0 + 0.01 * f64::from(i);
@@ -412,6 +418,11 @@ mod tests {
                 add(PYTHON, self.python);
             }
             Gil.derive(&mut samples);
+            samples
+        }
+
+        fn verdict(&self) -> Verdict {
+            let samples = self.samples();
             decide(&Gil.premises(&samples), &Gil.judge(&samples))
         }
     }
@@ -430,6 +441,20 @@ mod tests {
             ..GOOD
         };
         assert_eq!(scaling.verdict(), Verdict::NotHere);
+    }
+
+    #[test]
+    fn processes_are_not_blamed_where_free_threads_did_not_get_the_cpus_either() {
+        let mut samples = Machine {
+            processes: 1.0,
+            ..GOOD
+        }
+        .samples();
+        for _ in 0..3 {
+            samples.push("free", Sample::new().with(GAIN, 1.0).with(CPUS, 1.0));
+        }
+        let verdict = decide(&Gil.premises(&samples), &Gil.judge(&samples));
+        assert_inconclusive(&verdict, "noise");
     }
 
     #[test]

@@ -3,12 +3,14 @@
 mod address_space;
 mod blocking_call;
 mod borrow_checker;
+mod cfs_shares;
 mod channels;
 mod clone_flags;
 mod context_switch;
 mod coroutines;
 mod crash_isolation;
 mod deadlock;
+mod epoll_scaling;
 mod event_loop_freeze;
 mod event_loop_scale;
 mod false_sharing;
@@ -67,12 +69,14 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &frozen_ticker::FrozenTicker,
         &published_ticker::PublishedTicker,
         &preemption_fairness::PreemptionFairness,
+        &cfs_shares::CfsShares,
         &coroutines::Coroutines,
         &event_loop_freeze::EventLoopFreeze,
         &pool_vs_thread_per_task::PoolVsThreadPerTask,
         &pool_size::PoolSize,
         &io_bound::IoBound,
         &event_loop_scale::EventLoopScale,
+        &epoll_scaling::EpollScaling,
         &lost_updates::LostUpdates,
         &borrow_checker::BorrowChecker,
         &false_sharing::FalseSharing,

@@ -4,8 +4,15 @@
 //! rate at which jobs end rises with the size until the CPUs are busy, and then stays: the knee, not the highest
 //! point of a flat and noisy line, is what a formula can be right or wrong about. The formula is given what the
 //! jobs were seen to do, not what they were asked to: a sleep lasts longer than asked.
+//!
+//! A job computes until its thread has used 0.2 ms of CPU time, however fast the CPU happens to be: a CPU that shares
+//! its core with another machine's may be half as fast from one moment to the next.
+//!
+//! Each size is tried twice and the better rate counts: other programs make it lower and never higher. They also take
+//! less from more threads, which would look like a knee at a larger size; so a repeat counts only if the CPUs were given
+//! in it, by the CPU time that the jobs used, in all arms.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,8 +37,8 @@ static INFO: Info = Info {
              on pools of a quarter to four times the size that the formula gives. Jobs per \
              second; the knee is the size that reaches nine tenths of the best rate.",
     control: "Jobs that do not wait, for which the formula says one thread per CPU.",
-    premise: "The jobs computed and waited for about as long as asked, and no other program took \
-              the CPUs.",
+    premise: "The jobs computed and waited for about as long as asked, and in three repeats at \
+              least no other program took the CPUs.",
     next: "pool-vs-thread-per-task (whether a pool pays at all)",
 };
 
@@ -43,8 +50,10 @@ const WAIT: &str = "wait";
 const ASKED: &str = "asked_wait";
 const CPUS: &str = "cpus";
 const RATE_CPUS: &str = "rate_cpus";
+const BUSY_CPUS: &str = "busy_cpus";
+const BUSY_BEST: &str = "busy_best";
 
-static METRICS: [Metric; 15] = [
+static METRICS: [Metric; 17] = [
     Metric::main(AT_FORMULA, "at formula", Unit::Share),
     Metric::aside(KNEE, "knee", Unit::Count),
     Metric::aside(FORMULA, "formula", Unit::Count),
@@ -53,6 +62,8 @@ static METRICS: [Metric; 15] = [
     Metric::data(ASKED, "asked wait", Unit::Nanoseconds),
     Metric::data(CPUS, "CPUs", Unit::Count),
     Metric::data(RATE_CPUS, "at CPUs", Unit::Count),
+    Metric::data(BUSY_CPUS, "busy there", Unit::Share),
+    Metric::data(BUSY_BEST, "busy, best", Unit::Share),
     Metric::data("rate_1_4", "at 1/4", Unit::Count),
     Metric::data("rate_1_2", "at 1/2", Unit::Count),
     Metric::data("rate_3_4", "at 3/4", Unit::Count),
@@ -78,14 +89,24 @@ const ARMS: [(&str, u32); 3] = [("wait-0", 0), ("wait-1", 1), ("wait-9", 9)];
 
 /// How long a job computes.
 const JOB: Duration = Duration::from_micros(200);
+/// Between two looks at how much CPU time it has used.
+const CHUNK: Duration = Duration::from_micros(8);
 /// What share of the best rate makes the knee.
 const NEARLY: f64 = 0.9;
 /// By which factor the knee may be beside the formula.
 const ABOUT: f64 = 1.5;
 
-/// How long jobs are counted at each size.
+/// The share of the CPUs that a thread per CPU which only computes must be given, and that the best size must be; and in
+/// how many repeats. A thread per CPU that only computes leaves nothing to others: what is missing, others took.
+const ALONE: f64 = 0.92;
+const BEST: f64 = 0.85;
+const ENOUGH: usize = 3;
+/// How often each size is tried.
+const TRIES: usize = 2;
+
+/// How long jobs are counted at each try.
 fn window(scale: Scale) -> Duration {
-    scale.pick(Duration::from_millis(18), Duration::from_millis(80))
+    scale.pick(Duration::from_millis(14), Duration::from_millis(60))
 }
 
 impl Experiment for PoolSize {
@@ -111,7 +132,8 @@ impl Experiment for PoolSize {
             .find(|(key, _)| *key == arm)
             .ok_or_else(|| unknown_arm(arm))?;
         let job = Job {
-            rounds: Pace::measure().rounds(JOB),
+            rounds: Pace::measure().rounds(CHUNK),
+            compute: JOB,
             wait: JOB * times,
             window: window(scale),
         };
@@ -126,13 +148,9 @@ impl Experiment for PoolSize {
             let of = |arm| (samples.median(arm, WAIT), samples.median(arm, ASKED));
             all().map(of)
         };
-        let busy = |arm: &str, number: fn(&Curve) -> f64| {
-            Summary::of(samples.of(arm).iter().map(|s| number(&Curve::of(s)))).q1
-        };
-        // A thread per CPU that only computes leaves nothing to others: what is missing, others took. They take
-        // less from more threads, which would look like a knee at a larger size.
-        let alone = busy("wait-0", |curve| curve.busy(curve.at_cpus));
-        let best = || all().map(|arm| busy(arm, |curve| curve.busy(curve.best())));
+        let given = given(samples);
+        let alone = samples.median("wait-0", BUSY_CPUS);
+        let mut best = all().map(|arm| samples.median(arm, BUSY_BEST));
         let ends = |values: &mut dyn Iterator<Item = f64>| {
             let s = Summary::of(values);
             [s.min, s.max]
@@ -141,7 +159,7 @@ impl Experiment for PoolSize {
         };
         vec![
             Premise::new(
-                computed().all(|share| (0.8..=1.25).contains(&share)),
+                computed().all(|share| (0.6..=1.7).contains(&share)),
                 format!(
                     "the jobs computed for as long as asked ({} of it)",
                     ends(&mut computed())
@@ -156,17 +174,14 @@ impl Experiment for PoolSize {
                 ),
             ),
             Premise::new(
-                alone >= 0.93,
+                given.len() >= ENOUGH,
                 format!(
-                    "a thread per CPU that only computes has the CPUs ({} of them)",
-                    show(alone, Unit::Share)
-                ),
-            ),
-            Premise::new(
-                best().all(|share| share >= 0.85),
-                format!(
-                    "the best size kept the CPUs busy ({} of them)",
-                    ends(&mut best())
+                    "a thread per CPU that only computes has the CPUs in {} of {} repeats ({} of \
+                     them, the best sizes {})",
+                    given.len(),
+                    samples.of("wait-0").len(),
+                    show(alone, Unit::Share),
+                    ends(&mut best)
                 ),
             ),
         ]
@@ -174,8 +189,11 @@ impl Experiment for PoolSize {
 
     fn judge(&self, samples: &Samples) -> Vec<Part> {
         let mut parts = Vec::new();
+        let given = given(samples);
         for (arm, times) in ARMS {
-            let curves: Vec<Curve> = samples.of(arm).iter().map(Curve::of).collect();
+            let of = samples.of(arm);
+            let curves = given.iter().filter_map(|i| of.get(*i));
+            let curves: Vec<Curve> = curves.map(Curve::of).collect();
             let of = |number: fn(&Curve) -> f64| Summary::of(curves.iter().map(number));
             let how = match times {
                 0 => "jobs that only compute".to_owned(),
@@ -209,6 +227,21 @@ impl Experiment for PoolSize {
     }
 }
 
+/// The repeats in which the CPUs were given in every arm.
+fn given(samples: &Samples) -> Vec<usize> {
+    let had = |arm: &str, i: usize| {
+        samples.of(arm).get(i).is_some_and(|sample| {
+            // Where jobs wait, a thread per CPU leaves CPUs idle.
+            let alone = arm != "wait-0" || sample.get(BUSY_CPUS) >= ALONE;
+            alone && sample.get(BUSY_BEST) >= BEST
+        })
+    };
+    let repeats = 0..samples.of("wait-0").len();
+    repeats
+        .filter(|i| ARMS.iter().all(|(arm, _)| had(arm, *i)))
+        .collect()
+}
+
 /// The size that the formula gives.
 fn formula(cpus: f64, wait: f64, compute: f64) -> f64 {
     cpus * (1.0 + wait / compute)
@@ -227,8 +260,6 @@ struct Curve {
     at_cpus: f64,
     /// The size that the formula gives for the times measured.
     formula: f64,
-    compute: f64,
-    cpus: f64,
 }
 
 impl Curve {
@@ -248,8 +279,6 @@ impl Curve {
             points,
             at_cpus: sample.get(RATE_CPUS),
             formula: formula(cpus, sample.get(WAIT), compute),
-            compute,
-            cpus,
         }
     }
 
@@ -260,11 +289,6 @@ impl Curve {
             return f64::NAN;
         }
         rates().fold(f64::NAN, f64::max)
-    }
-
-    /// The share of the CPUs that jobs at this rate keep busy.
-    fn busy(&self, rate: f64) -> f64 {
-        rate * self.compute / 1e9 / self.cpus
     }
 
     /// The smallest size with nearly the best rate, between two sizes in proportion to their rates.
@@ -297,7 +321,9 @@ impl Curve {
 /// What every job does, and for how long jobs are counted.
 #[derive(Clone, Copy)]
 struct Job {
+    /// What is computed between two looks at the CPU time used.
     rounds: u64,
+    compute: Duration,
     wait: Duration,
     window: Duration,
 }
@@ -314,9 +340,12 @@ struct Done {
 impl Job {
     fn run(self) -> Done {
         let cpu_before = probe::thread_cpu_time_ns();
-        burn(self.rounds);
+        let mut computed = 0.0;
+        while computed < self.compute.as_nanos() as f64 {
+            burn(self.rounds);
+            computed = probe::thread_cpu_time_ns() - cpu_before;
+        }
         let at = Instant::now();
-        let computed = probe::thread_cpu_time_ns() - cpu_before;
         let mut waited = 0.0;
         if !self.wait.is_zero() {
             thread::sleep(self.wait);
@@ -349,27 +378,56 @@ impl Job {
     }
 }
 
+/// What the jobs on one pool came to.
+struct Pooled {
+    /// Jobs per second.
+    rate: f64,
+    /// The share of the CPUs that they used.
+    busy: f64,
+}
+
+impl Pooled {
+    fn of(done: &[Done], window: Duration, cpus: usize) -> Self {
+        let computed: f64 = done.iter().map(|done| done.computed).sum();
+        Self {
+            rate: done.len() as f64 / window.as_secs_f64(),
+            busy: computed / (window.as_nanos() as f64 * cpus as f64),
+        }
+    }
+}
+
 fn sweep(job: Job, cpus: usize) -> Result<Sample, ArmError> {
     let asked = job.wait.as_nanos() as f64;
     let sizes = SHARES.map(|(share, key)| (size_at(share, cpus as f64, asked), key));
     let largest = sizes.iter().map(|(size, _)| *size).max().unwrap_or(0);
     probe::require_kernel_threads(u32::try_from(largest).unwrap_or(u32::MAX))?;
-    let mut rates = BTreeMap::new();
+    let mut best: BTreeMap<usize, Pooled> = BTreeMap::new();
     let mut sample = Sample::new().with(CPUS, cpus as f64).with(ASKED, asked);
-    for (size, key) in sizes.into_iter().chain([(cpus, RATE_CPUS)]) {
-        if !rates.contains_key(&size) {
+    let distinct: BTreeSet<usize> = sizes.iter().map(|(size, _)| *size).chain([cpus]).collect();
+    for attempt in 0..TRIES {
+        for size in distinct.iter().copied() {
             let done = job.on_pool(size, cpus)?;
-            if rates.is_empty() {
+            if attempt == 0 && best.is_empty() {
                 // On the smallest pool nobody waits for a CPU, which would look like a longer sleep.
                 let median = |time: fn(&Done) -> f64| Summary::of(done.iter().map(time)).median;
                 sample = sample
                     .with(COMPUTE, median(|done| done.computed))
                     .with(WAIT, median(|done| done.waited));
             }
-            rates.insert(size, done.len() as f64 / job.window.as_secs_f64());
+            let tried = Pooled::of(&done, job.window, cpus);
+            let better = best.get(&size).is_none_or(|last| tried.rate > last.rate);
+            if better {
+                best.insert(size, tried);
+            }
         }
-        sample = sample.with(key, rates[&size]);
     }
+    for (size, key) in sizes.into_iter().chain([(cpus, RATE_CPUS)]) {
+        sample = sample.with(key, best[&size].rate);
+    }
+    let highest = best.values().max_by(|a, b| a.rate.total_cmp(&b.rate));
+    let sample = sample
+        .with(BUSY_CPUS, best[&cpus].busy)
+        .with(BUSY_BEST, highest.map_or(f64::NAN, |highest| highest.busy));
     let curve = Curve::of(&sample);
     Ok(sample
         .with(AT_FORMULA, curve.at_formula())
@@ -419,7 +477,9 @@ mod tests {
                     .with(ASKED, asked)
                     .with(COMPUTE, machine.compute)
                     .with(WAIT, wait)
-                    .with(RATE_CPUS, rate(2.0));
+                    .with(RATE_CPUS, rate(2.0))
+                    .with(BUSY_CPUS, machine.rate * (2.0 / knee).min(1.0))
+                    .with(BUSY_BEST, machine.rate);
                 for (share, key) in SHARES {
                     sample = sample.with(key, rate(size_at(share, 2.0, asked) as f64));
                 }
@@ -464,6 +524,30 @@ mod tests {
     }
 
     #[test]
+    fn repeats_without_the_cpus_are_left_out() {
+        let mut good = samples(AS_CLAIMED);
+        let mut loaded = samples(Machine {
+            rate: 0.5,
+            knee: 2.5,
+            ..AS_CLAIMED
+        });
+        let verdict =
+            |samples: &Samples| decide(&PoolSize.premises(samples), &PoolSize.judge(samples));
+        let append = |to: &mut Samples, from: &Samples, count| {
+            for (arm, _) in ARMS {
+                from.of(arm)[..count]
+                    .iter()
+                    .for_each(|s| to.push(arm, s.clone()));
+            }
+        };
+        let some_good = good.clone();
+        append(&mut good, &loaded, 4);
+        assert_eq!(verdict(&good), Verdict::Confirmed);
+        append(&mut loaded, &some_good, 2);
+        assert_inconclusive(&verdict(&loaded), "2 of 7 repeats");
+    }
+
+    #[test]
     fn the_verdict_follows_the_samples_both_ways() {
         assert_eq!(verdict(AS_CLAIMED), Verdict::Confirmed);
         for knee in [0.4, 2.5] {
@@ -492,6 +576,7 @@ mod tests {
     fn a_sweep_measures_every_size_and_what_the_jobs_did() {
         let job = Job {
             rounds: 100,
+            compute: Duration::from_micros(1),
             wait: Duration::from_micros(200),
             window: Duration::from_millis(2),
         };
