@@ -9,8 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::args_observe::{AdviseArgs, InspectArgs};
 use crate::compare::CompareArgs;
 use crate::html::ReportArgs;
+use crate::sim::SimArgs;
 
-/// The hidden subcommand that runs one arm.
+/// The word that makes the program run one arm.
 pub(crate) const ARM_COMMAND: &str = "__arm";
 
 /// What is written after the long help; the man page has it too, under its own headings.
@@ -22,17 +23,22 @@ Examples:
   brigade lab explain deadlock     what is done to check it, and why
   brigade lab run context-switch   one experiment, with all its numbers
   brigade lab run all --full       all of them, with larger counts
-  brigade lab --html report.html   the tour, and a page of it
+  brigade lab --html report.html   the tour, and a page with every figure
+  brigade lab compare a.json b.json  two runs that --json wrote
+  brigade inspect PID              what the threads of a process do just now
+  brigade advise -- make -j8       which model of threads fits a program
+  brigade sim --builtin convoy     a simulation of schedulers
   brigade doctor                   what this machine offers green threads
 
 Exit codes:
-  0    all claims confirmed (lab run), everything there (doctor);
+  0    all claims confirmed (lab run), the same verdicts (lab compare), everything
+       there (doctor);
        lab, the tour: every experiment could be carried out, whatever it found
   1    a claim is refuted here (lab run), the machine lacks something (doctor),
        a verdict differs (lab compare)
-  2    wrong usage, a file that cannot be read or written
-  3    no answer: inconclusive or skipped (lab run), an arm failed (lab), the
-       result could not be written
+  2    wrong usage, a file that cannot be read or written or makes no sense
+  3    no answer: inconclusive or skipped (lab run), an arm failed (lab), no such
+       process or no permission (inspect, advise), no room for the result
   130  interrupted; what was measured until then is printed";
 
 const SHORT: &str = "\
@@ -87,13 +93,18 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Watch a process or a command, and say which model of threads fits it
     Advise(AdviseArgs),
-    /// Run one arm in this process and write its sample (for the program itself)
-    #[command(name = ARM_COMMAND, hide = true)]
-    Arm {
-        experiment: String,
-        arm: String,
-        scale: ScaleArg,
-    },
+    /// Play a set of tasks under schedulers, and show who ran when and who waited
+    Sim(SimArgs),
+}
+
+/// Runs one arm in this process and writes its sample: for the program itself, so that no help, completion or page
+/// knows of it.
+#[derive(Debug, Parser)]
+#[command(name = ARM_COMMAND)]
+pub(crate) struct ArmArgs {
+    pub(crate) experiment: String,
+    pub(crate) arm: String,
+    pub(crate) scale: ScaleArg,
 }
 
 #[derive(Debug, Args)]

@@ -72,11 +72,9 @@ pub(crate) fn try_whole(path: &Path) -> io::Result<()> {
     }
     let place = place(path)?;
     let replaceable = is_replaceable(&place)?;
-    if place.exists() {
-        // A pipe blocks an open until somebody reads: it is tried at the end.
-        if replaceable {
-            OpenOptions::new().write(true).open(&place)?;
-        }
+    // Opening a pipe blocks until somebody reads from it: that one is tried at the end.
+    if replaceable && place.exists() {
+        OpenOptions::new().write(true).open(&place)?;
     }
     if replaceable {
         drop(beside(&place)?);

@@ -36,10 +36,7 @@ pub(crate) fn man(dir: Option<&Path>, out: &Output) -> io::Result<Exit> {
             out.print(&format!("{} pages in {}", pages.len(), dir.display()))?;
             Ok(Exit::Clean)
         }
-        Err(error) => {
-            out.note(&format!("error: cannot write the manual: {error}"));
-            Ok(Exit::Usage)
-        }
+        Err(error) => Ok(out.refuse(&format!("cannot write the manual: {error}"))),
     }
 }
 
@@ -131,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_has_a_page_and_the_hidden_one_has_none() {
+    fn every_command_has_a_page_and_the_word_that_runs_an_arm_has_none() {
         let pages = pages().unwrap();
         let names: Vec<_> = pages.iter().map(|page| page.name.as_str()).collect();
         assert_eq!(names[0], "brigade");

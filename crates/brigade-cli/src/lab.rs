@@ -154,8 +154,7 @@ pub(crate) fn tour_of(options: &RunOptions, out: &Output) -> io::Result<Exit> {
 }
 
 fn nothing_left(out: &Output) -> Exit {
-    out.note("error: --only and --skip leave no experiment to run");
-    Exit::Usage
+    out.refuse("--only and --skip leave no experiment to run")
 }
 
 /// The exit code of `lab run`: a refuted claim weighs more than a missing answer.

@@ -33,6 +33,7 @@ mod saved;
 mod select;
 mod short;
 mod signals;
+mod sim;
 mod support;
 mod usage;
 
@@ -40,7 +41,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::args::{Cli, Command, LabCommand};
+use crate::args::{ARM_COMMAND, ArmArgs, Cli, Command, LabCommand};
 use crate::exit::Exit;
 use crate::output::Output;
 
@@ -61,6 +62,12 @@ pub enum Default {
 #[must_use]
 pub fn run(default: Default) -> ExitCode {
     brigade_lab::serve_if_worker();
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == ARM_COMMAND)
+    {
+        return arm();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage::answer(&error).into(),
@@ -78,6 +85,19 @@ pub fn run(default: Default) -> ExitCode {
     exit.into()
 }
 
+/// Runs one arm, as the arguments after the first say.
+fn arm() -> ExitCode {
+    let exit = match ArmArgs::try_parse_from(std::env::args_os().skip(1)) {
+        Ok(args) => {
+            let sample = brigade_lab::child::serve(&args.experiment, &args.arm, args.scale.into());
+            let written = Output::exact().print(&sample);
+            written.map_or(Exit::Inconclusive, |()| Exit::Clean)
+        }
+        Err(error) => usage::answer(&error),
+    };
+    exit.into()
+}
+
 fn carry_out(command: Option<Command>, default: Default, out: &Output) -> std::io::Result<Exit> {
     match command {
         None if default == Default::Tour => lab::tour_of(&args::RunOptions::default(), out),
@@ -90,14 +110,7 @@ fn carry_out(command: Option<Command>, default: Default, out: &Output) -> std::i
         Some(Command::Man { dir }) => generate::man(dir.as_deref(), out),
         Some(Command::Inspect(args)) => inspect::run(&args, out),
         Some(Command::Advise(args)) => advise::run(&args, out),
-        Some(Command::Arm {
-            experiment,
-            arm,
-            scale,
-        }) => {
-            out.print(&brigade_lab::child::serve(&experiment, &arm, scale.into()))?;
-            Ok(Exit::Clean)
-        }
+        Some(Command::Sim(args)) => sim::run(&args, out),
         Some(Command::Lab(lab)) => match lab.command {
             None => lab::tour_of(&lab.options, out),
             Some(LabCommand::List { json }) => lab::list(json, out),

@@ -24,6 +24,11 @@ impl Output {
         }
     }
 
+    /// Writes everything as it is.
+    pub(crate) fn exact() -> Self {
+        Self { ascii: false }
+    }
+
     /// Writes a result and a line end.
     ///
     /// # Errors

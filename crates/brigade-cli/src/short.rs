@@ -148,7 +148,14 @@ pub(crate) fn summary(document: &Document) -> String {
     }
     for (head, next) in [
         ("Details", "brigade lab run NAME; brigade lab explain NAME"),
-        ("Samples", "brigade lab --json"),
+        (
+            "Page",
+            "brigade lab --html FILE, with every figure and sample; as JSON: --json",
+        ),
+        (
+            "Guide",
+            "docs/src/introduction.md, one chapter for each theme",
+        ),
     ] {
         text += &paragraph(head, MARGIN + 2, next);
     }
@@ -240,6 +247,8 @@ mod tests {
             text.lines().all(|line| line.chars().count() <= WIDTH),
             "{text}"
         );
+        let lines = text.lines().rev().skip(1);
+        assert!(lines.clone().count() > 0 && lines.clone().all(|line| line.ends_with('\\')));
         let command = text.replace("\\\n", " ");
         let command = command.trim().strip_prefix("Again").unwrap();
         let words: Vec<&str> = command.split_whitespace().collect();

@@ -49,7 +49,8 @@ fn line(text: &str) -> String {
         tips.push(match possible.len() {
             0 => "see --help",
             1..MANY => possible,
-            // Only the names of experiments are so many.
+            // Only the names of experiments and of task sets are so many.
+            _ if line.contains("--builtin") => "'brigade sim list' has them all",
             _ => "'brigade lab list' has them all",
         });
     }
@@ -88,6 +89,10 @@ mod tests {
         assert_eq!(
             said(&["lab", "run"]),
             "error: the following required arguments were not provided: <NAME>... (see --help)"
+        );
+        assert_eq!(
+            said(&["sim", "--builtin", "zzzz"]),
+            "error: invalid value 'zzzz' for '--builtin <NAME>' ('brigade sim list' has them all)"
         );
         let color = said(&["--color", "pink", "lab"]);
         assert!(

@@ -139,7 +139,7 @@ fn cpu_model() -> Option<String> {
     Some(name.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-fn cpus_online() -> usize {
+pub(crate) fn cpus_online() -> usize {
     word("/sys/devices/system/cpu/online")
         .and_then(|list| count_list(&list))
         .unwrap_or(1)

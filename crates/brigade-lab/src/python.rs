@@ -190,9 +190,10 @@ pub(crate) fn arms(scale: Scale, words: &str, derived: &[(&str, &str)]) -> Vec<A
     arms
 }
 
-/// The arm that the newest interpreter runs; one that is skipped if there is none.
-pub(crate) fn newest() -> &'static str {
-    FOUND.last().map_or(NONE, |python| kept(python.key.clone()))
+/// The key of an arm that runs `way` in the newest interpreter; the way, a hyphen and what [`run`] takes.
+pub(crate) fn newest_by(way: &str) -> &'static str {
+    let newest = FOUND.last().map_or(NONE, |python| &python.key);
+    kept(derived_key(way, newest))
 }
 
 /// The key of the arm that is derived from the arm `key` and shows `way`.

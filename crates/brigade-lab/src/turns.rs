@@ -1,8 +1,9 @@
 //! Two sides that hand a byte back and forth on one CPU: strict turns, so that each one is a switch.
 //!
 //! The other side is a thread of the same process or another process. Each side may touch a buffer of its own
-//! in its turn. The same calls and buffers by one thread alone ([`Alone`]) make no switch; what a pair takes
-//! longer than that, it takes for switching, and for what the switch has driven out of the caches.
+//! in its turn. The same calls by one thread alone ([`Alone`]) make no switch; what a pair takes longer than
+//! that, it takes for switching. If the thread alone has only one buffer, what a side finds driven out of the
+//! caches by the other one counts for switching too; if it has both, it does not.
 //!
 //! # Invariants
 //!
@@ -168,28 +169,47 @@ impl Pair {
     }
 }
 
-/// Both sides of a round by this thread alone: twice the calls, two buffers.
+/// Both sides of a round by this thread alone.
 pub(crate) struct Alone {
     reader: PipeReader,
     writer: PipeWriter,
-    buffers: [Vec<u8>; 2],
+    /// Touched by turns.
+    buffers: Vec<Vec<u8>>,
 }
 
 impl Alone {
-    /// With two buffers of `bytes`.
-    pub(crate) fn new(bytes: usize) -> Result<Alone, ArmError> {
+    /// Touches one buffer of `bytes` in each turn, as a side does that nobody disturbs.
+    ///
+    /// # Errors
+    ///
+    /// Failed if there is no pipe.
+    pub(crate) fn with_own(bytes: usize) -> Result<Alone, ArmError> {
+        Self::with(vec![vec![0; bytes]])
+    }
+
+    /// Touches two buffers of `bytes` by turns, as both sides do.
+    ///
+    /// # Errors
+    ///
+    /// Failed if there is no pipe.
+    pub(crate) fn with_both(bytes: usize) -> Result<Alone, ArmError> {
+        Self::with(vec![vec![0; bytes], vec![0; bytes]])
+    }
+
+    fn with(buffers: Vec<Vec<u8>>) -> Result<Alone, ArmError> {
         let (reader, writer) = pipe()?;
         Ok(Alone {
             reader,
             writer,
-            buffers: [vec![0; bytes], vec![0; bytes]],
+            buffers,
         })
     }
 
-    /// What both sides do in one round.
+    /// What both sides do in one round: two turns.
     pub(crate) fn round(&mut self) -> Result<(), ArmError> {
-        for buffer in &mut self.buffers {
-            touch(buffer);
+        let buffers = self.buffers.len();
+        for turn in 0..2 {
+            touch(&mut self.buffers[turn % buffers]);
             self.writer.write_all(&[1])?;
             self.reader.read_exact(&mut [0])?;
         }
@@ -265,19 +285,17 @@ pub(crate) struct Compared {
     pub(crate) pairs: [Cost; 2],
 }
 
-/// Lets `pairs`, whose sides have buffers of `bytes`, and one thread alone go by turns. The caller is pinned
-/// to one CPU.
+/// Lets `pairs` and one thread alone go by turns. The caller is pinned to one CPU.
 ///
 /// # Errors
 ///
 /// Failed if a side fails, skipped if the kernel does not count switches.
 pub(crate) fn compare(
     mut pairs: [Pair; 2],
-    bytes: usize,
+    mut alone: Alone,
     rounds: Rounds,
 ) -> Result<Compared, ArmError> {
     let Rounds { count, blocks } = rounds;
-    let mut alone = Alone::new(bytes)?;
     timed(count, || alone.round())?;
     for pair in &mut pairs {
         timed(count, || pair.side.round())?;
@@ -335,6 +353,17 @@ mod tests {
     }
 
     #[test]
+    fn one_thread_alone_touches_its_own_buffer_twice_or_both_once() {
+        let touched = |mut alone: Alone| {
+            alone.round().unwrap();
+            let first = alone.buffers.iter().map(|buffer| buffer[0]);
+            first.collect::<Vec<u8>>()
+        };
+        assert_eq!(touched(Alone::with_own(LINE).unwrap()), [2]);
+        assert_eq!(touched(Alone::with_both(LINE).unwrap()), [1, 1]);
+    }
+
+    #[test]
     fn a_side_answers_until_the_other_one_has_gone() {
         let (mut here, mut there) = Side::pair(2 * LINE).unwrap();
         let other = thread::spawn(move || {
@@ -355,7 +384,7 @@ mod tests {
                 blocks: 3,
             };
             let pairs = [Pair::with_thread(LINE)?, Pair::with_thread(LINE)?];
-            compare(pairs, LINE, rounds)
+            compare(pairs, Alone::with_both(LINE)?, rounds)
         });
         let measured: Result<_, ArmError> = measured.join().unwrap();
         let compared = measured.unwrap();

@@ -11,7 +11,7 @@ use std::sync::{Arc, Barrier, Condvar, Mutex};
 /// Threads that wait at the same time.
 const THREADS: usize = 64;
 
-/// Checks that every hook is linked, exported and reached, and that std's own calls park green threads: 64 of them
+/// Checks that every hook is linked, exported and reached, that the header for readers outside is there, and that std's own calls park green threads: 64 of them
 /// block in `read`, 64 on a `Condvar`, and the process stays at a few kernel threads.
 ///
 /// # Errors
@@ -27,6 +27,9 @@ pub fn check() -> Result<String, String> {
     if hooks.is_empty() || !dead.is_empty() {
         return Err(format!("{} hooks, not live: {dead:?}", hooks.len()));
     }
+    if !has_header().map_err(|error| error.to_string())? {
+        return Err("the linker left out the header for readers outside the process".into());
+    }
     let before = kernel_threads().map_err(|error| error.to_string())?;
     let during = brigade::run(wait_in_std).map_err(|error| error.to_string())?;
     if during > before + THREADS / 2 {
@@ -38,6 +41,15 @@ pub fn check() -> Result<String, String> {
         "{} hooks live; {during} kernel threads while {THREADS} green threads waited",
         hooks.len()
     ))
+}
+
+/// Whether the program's file has the header by which its threads are found from outside. No code that runs needs it, so
+/// a linker might think it superfluous.
+fn has_header() -> io::Result<bool> {
+    // Backwards, so that this text is not what is found.
+    let magic: Vec<u8> = b"\nsdaerht.edagirb".iter().rev().copied().collect();
+    let program = fs::read("/proc/self/exe")?;
+    Ok(program.windows(magic.len()).any(|bytes| bytes == magic))
 }
 
 /// The number of kernel threads while many green threads wait in std.

@@ -258,19 +258,18 @@ fn one_bar(
         let points = block(base.min(end), base.max(end), y, 9);
         area.draw(&Rectangle::new(points, Ink::Series(0).filled()))?;
     }
-    if let (Some(low), Some(high)) = (x(bar.low), x(bar.high)) {
-        if high > low {
-            // Seen on the bar and beside it: a line in the text's colour between two of the background's.
-            for (ink, pixels) in [(Ink::Card, 4), (Ink::Text, 2)] {
-                area.draw(&PathElement::new([(low, y), (high, y)], ink.line(pixels)))?;
-                for end in [low, high] {
-                    area.draw(&PathElement::new(
-                        [(end, y - 5), (end, y + 5)],
-                        ink.line(pixels),
-                    ))?;
-                }
-            }
-        }
+    let (Some(low), Some(high)) = (x(bar.low), x(bar.high)) else {
+        return Ok(());
+    };
+    if high <= low {
+        return Ok(());
+    }
+    // Seen on the bar and beside it: a line in the text's colour between two of the background's.
+    for (ink, pixels) in [(Ink::Card, 4), (Ink::Text, 2)] {
+        let stroke = |from, to| area.draw(&PathElement::new([from, to], ink.line(pixels)));
+        stroke((low, y), (high, y))?;
+        stroke((low, y - 5), (low, y + 5))?;
+        stroke((high, y - 5), (high, y + 5))?;
     }
     Ok(())
 }

@@ -228,13 +228,7 @@ impl Engine<'_> {
             };
             let overhead = self.cores[index].overhead_ns;
             let step_end = now + overhead + self.board.task(task).left_ns;
-            // Where there are no ticks, the time counts from the end of the switch.
-            let delay = if self.machine.tick_ns == 0 {
-                overhead
-            } else {
-                0
-            };
-            let check = self.policy.next_check(index, now).map(|at| at + delay);
+            let check = self.policy.next_check(index, now, overhead);
             self.cores[index].check_at_ns = check;
             next = [next, check, Some(step_end)].into_iter().flatten().min();
         }
@@ -259,7 +253,7 @@ impl Engine<'_> {
             }
             state.left_ns -= ran;
             state.cpu_ns += ran;
-            self.policy.charge(index, ran);
+            self.policy.charge(index, switching, ran);
             self.recorder
                 .span(index, now + switching, to_ns, Doing::Task(task.0));
         }

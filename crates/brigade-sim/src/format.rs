@@ -10,7 +10,7 @@ use crate::task::{LONGEST_NS, Length, Machine, Step, StepKind, Task, TaskSet};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "about")]
     about: String,
     cores: Option<usize>,
     until: Option<Time>,
@@ -29,6 +29,7 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
+    #[serde(deserialize_with = "name")]
     name: String,
     arrival: Option<Time>,
     #[serde(default, deserialize_with = "nice")]
@@ -38,6 +39,33 @@ struct Entry {
     #[serde(default = "one", deserialize_with = "count")]
     count: usize,
     steps: Vec<Step>,
+}
+
+/// The longest name of a task, in characters.
+const NAME_MAX: usize = 40;
+/// The longest sentence about a set, in characters.
+const ABOUT_MAX: usize = 200;
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = plain(deserializer, NAME_MAX)?;
+    if name.trim().is_empty() {
+        return Err(D::Error::custom("a task needs a name"));
+    }
+    Ok(name)
+}
+
+fn about<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    plain(deserializer, ABOUT_MAX)
+}
+
+/// Text of one line that a terminal shows as it is.
+fn plain<'de, D: Deserializer<'de>>(deserializer: D, most: usize) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.chars().count() > most || text.contains(char::is_control) {
+        let reason = format!("text must be one line of at most {most} characters");
+        return Err(D::Error::custom(reason));
+    }
+    Ok(text)
 }
 
 fn once() -> u32 {
@@ -216,6 +244,7 @@ fn copies(entry: Entry) -> impl Iterator<Item = Task> {
 /// The reader's error with its line, in one line.
 fn located(text: &str, error: &toml::de::Error) -> Error {
     let message = error.message().lines().collect::<Vec<_>>().join(", ");
+    let message = message.replace(char::is_control, "?");
     match error.span() {
         // A key that is missing is missing from the whole text.
         Some(span) if span != (0..text.len()) => {

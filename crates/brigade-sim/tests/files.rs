@@ -47,6 +47,8 @@ fn an_error_names_its_line_in_one_line() {
     assert_eq!(line, Some(3), "{text}");
     let (line, text) = wrong("[[task]]\nname = \"a\"\nsteps = [\"compute 1 hour\"]\n");
     assert_eq!(line, Some(3), "{text}");
+    let (line, text) = wrong("\n[[task]]\nname = \"\\u001b[2J\"\nsteps = []\n");
+    assert_eq!(line, Some(3), "{text}");
     let (line, _) = wrong("cores = \n");
     assert_eq!(line, Some(1));
 }

@@ -69,7 +69,7 @@ static METRICS: [Metric; 9] = [
 
 const PERIOD: Duration = Duration::from_millis(2);
 /// Ticks come before the computation, to show that the ticker runs.
-const LEAD: Duration = Duration::from_millis(15);
+const LEAD: Duration = Duration::from_millis(25);
 
 /// The arms that should stand still, and how they are spoken of.
 const FREEZE: [(&str, &str); 3] = [
@@ -186,8 +186,9 @@ impl Experiment for EventLoopFreeze {
                 time(&gap),
                 time(&p99)
             );
-            // Longer than a third of the computation is no freeze yet, and nothing to be proud of either.
-            let tendency = at_most_unless_past(&gap, hogged / 3.0, 0.8 * hogged);
+            // Four computations per CPU take turns with the ticker's kernel thread, several milliseconds each; half of
+            // the computation is more than that, and no freeze yet.
+            let tendency = at_most_unless_past(&gap, hogged / 2.0, 0.8 * hogged);
             let given = samples.median(arm, BUSY) >= ENOUGH;
             parts.push(Part::new(fails_only_if(given, tendency), text));
         }
@@ -382,7 +383,7 @@ mod tests {
 
     #[test]
     fn gaps_that_other_programs_explain_are_noise() {
-        let brigade = 30.0 * MS;
+        let brigade = 40.0 * MS;
         inconclusive_for(
             Machine {
                 brigade,

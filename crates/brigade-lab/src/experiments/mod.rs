@@ -3,6 +3,7 @@
 mod address_space;
 mod blocking_call;
 mod borrow_checker;
+mod cfs_shares;
 mod channels;
 mod clone_flags;
 mod context_switch;
@@ -68,6 +69,7 @@ pub fn all() -> &'static [&'static dyn Experiment] {
         &frozen_ticker::FrozenTicker,
         &published_ticker::PublishedTicker,
         &preemption_fairness::PreemptionFairness,
+        &cfs_shares::CfsShares,
         &coroutines::Coroutines,
         &event_loop_freeze::EventLoopFreeze,
         &pool_vs_thread_per_task::PoolVsThreadPerTask,

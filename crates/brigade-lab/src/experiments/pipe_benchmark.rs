@@ -289,7 +289,7 @@ fn strict_turns(rounds: u32) -> Result<Sample, ArmError> {
 
 /// A write and a read for each byte, by one thread.
 fn alone(count: u32) -> Result<Sample, ArmError> {
-    let mut alone = Alone::new(0)?;
+    let mut alone = Alone::with_own(0)?;
     per_byte(count, || {
         let mut arrived = 0;
         for _ in 0..count / 2 {

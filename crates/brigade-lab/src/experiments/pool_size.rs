@@ -5,6 +5,9 @@
 //! point of a flat and noisy line, is what a formula can be right or wrong about. The formula is given what the
 //! jobs were seen to do, not what they were asked to: a sleep lasts longer than asked.
 //!
+//! A job computes until its thread has used 0.2 ms of CPU time, however fast the CPU happens to be: a CPU that shares
+//! its core with another machine's may be half as fast from one moment to the next.
+//!
 //! Each size is tried twice and the better rate counts: other programs make it lower and never higher. They also take
 //! less from more threads, which would look like a knee at a larger size; so a repeat counts only if the CPUs were given
 //! in it, by the CPU time that the jobs used, in all arms.
@@ -86,6 +89,8 @@ const ARMS: [(&str, u32); 3] = [("wait-0", 0), ("wait-1", 1), ("wait-9", 9)];
 
 /// How long a job computes.
 const JOB: Duration = Duration::from_micros(200);
+/// Between two looks at how much CPU time it has used.
+const CHUNK: Duration = Duration::from_micros(8);
 /// What share of the best rate makes the knee.
 const NEARLY: f64 = 0.9;
 /// By which factor the knee may be beside the formula.
@@ -127,7 +132,8 @@ impl Experiment for PoolSize {
             .find(|(key, _)| *key == arm)
             .ok_or_else(|| unknown_arm(arm))?;
         let job = Job {
-            rounds: Pace::measure().rounds(JOB),
+            rounds: Pace::measure().rounds(CHUNK),
+            compute: JOB,
             wait: JOB * times,
             window: window(scale),
         };
@@ -315,7 +321,9 @@ impl Curve {
 /// What every job does, and for how long jobs are counted.
 #[derive(Clone, Copy)]
 struct Job {
+    /// What is computed between two looks at the CPU time used.
     rounds: u64,
+    compute: Duration,
     wait: Duration,
     window: Duration,
 }
@@ -332,9 +340,12 @@ struct Done {
 impl Job {
     fn run(self) -> Done {
         let cpu_before = probe::thread_cpu_time_ns();
-        burn(self.rounds);
+        let mut computed = 0.0;
+        while computed < self.compute.as_nanos() as f64 {
+            burn(self.rounds);
+            computed = probe::thread_cpu_time_ns() - cpu_before;
+        }
         let at = Instant::now();
-        let computed = probe::thread_cpu_time_ns() - cpu_before;
         let mut waited = 0.0;
         if !self.wait.is_zero() {
             thread::sleep(self.wait);
@@ -565,6 +576,7 @@ mod tests {
     fn a_sweep_measures_every_size_and_what_the_jobs_did() {
         let job = Job {
             rounds: 100,
+            compute: Duration::from_micros(1),
             wait: Duration::from_micros(200),
             window: Duration::from_millis(2),
         };

@@ -380,7 +380,8 @@ fn take_turns(bytes: usize, scale: Scale) -> Result<Sample, ArmError> {
     probe::pin_to_one_cpu()?;
     let process = Pair::with_process(bytes)?;
     let pairs = [Pair::with_thread(bytes)?, process];
-    let [threads, processes] = turns::compare(pairs, bytes, rounds(bytes, scale))?.pairs;
+    let alone = Alone::with_both(bytes)?;
+    let [threads, processes] = turns::compare(pairs, alone, rounds(bytes, scale))?.pairs;
     Ok(Sample::new()
         .with(TIME, threads.switch_ns)
         .with(OTHER, processes.switch_ns)
@@ -421,7 +422,7 @@ fn grown_apart(samples: &Samples) -> Part {
 fn alone(scale: Scale) -> Result<Sample, ArmError> {
     probe::pin_to_one_cpu()?;
     let Rounds { count, blocks } = rounds(0, scale);
-    let mut alone = Alone::new(0)?;
+    let mut alone = Alone::with_own(0)?;
     timed(count, || alone.round())?;
     let before = probe::switches_of_this_thread()?;
     let time = timed(count * blocks, || alone.round())?;

@@ -122,21 +122,27 @@ impl Experiment for PublishedTicker {
     }
 
     fn arms(&self, _scale: Scale) -> Vec<Arm> {
-        vec![
-            Arm::measured("published", "as published"),
-            Arm::measured("slept", "one sleep(0) before"),
-            Arm::control("calm", "no computation"),
-        ]
+        let arm = |(way, label): (&str, &'static str)| {
+            // The key names the interpreter, so that the process that runs the arm need not look for it.
+            let key = python::newest_by(way);
+            match way {
+                "calm" => Arm::control(key, label),
+                _ => Arm::measured(key, label),
+            }
+        };
+        ARMS.map(arm).into()
     }
 
     fn measure(&self, arm: &str, scale: Scale) -> Result<Sample, ArmError> {
-        if !ARMS.iter().any(|(key, _)| *key == arm) {
+        let (way, python) = arm.split_once('-').ok_or_else(|| unknown_arm(arm))?;
+        if !ARMS.iter().any(|(key, _)| *key == way) || !python::is_arm(python) {
             return Err(unknown_arm(arm));
         }
-        run(arm, computing(scale))
+        run(way, python, computing(scale))
     }
 
     fn premises(&self, samples: &Samples) -> Vec<Premise> {
+        let samples = &by_way(samples);
         let calm = samples.summary("calm", TICKS);
         let all = ARMS.map(|(arm, _)| arm);
         let pending = all.map(|arm| samples.summary(arm, PENDING).min);
@@ -165,6 +171,7 @@ impl Experiment for PublishedTicker {
     }
 
     fn judge(&self, samples: &Samples) -> Vec<Part> {
+        let samples = &by_way(samples);
         let time = |arm, key| show(samples.median(arm, key), Unit::Nanoseconds);
         let ticks = samples.summary("published", TICKS);
         let computed = time("published", COMPUTED);
@@ -205,6 +212,7 @@ impl Experiment for PublishedTicker {
     }
 
     fn figures(&self, samples: &Samples) -> Vec<Figure> {
+        let samples = &by_way(samples);
         let track = |(arm, label): (&str, &str)| {
             let sample = samples.of(arm).last()?;
             let &[from, to] = sample.series(MAIN) else {
@@ -228,16 +236,28 @@ impl Experiment for PublishedTicker {
     }
 }
 
+/// The samples by way alone, whatever interpreter they come from.
+fn by_way(samples: &Samples) -> Samples {
+    let mut named = Samples::new();
+    for arm in samples.arms() {
+        let (way, _) = arm.split_once('-').unwrap_or((arm, ""));
+        for sample in samples.of(arm) {
+            named.push(way, sample.clone());
+        }
+    }
+    named
+}
+
 /// A time of each run as a share of what the computation took in it.
 fn share_of_computation(samples: &Samples, arm: &str, key: &str) -> Summary {
     let share = |sample: &Sample| sample.get(key) / sample.get(COMPUTED);
     Summary::of(samples.of(arm).iter().map(share))
 }
 
-fn run(way: &str, computing: Duration) -> Result<Sample, ArmError> {
+fn run(way: &str, python: &str, computing: Duration) -> Result<Sample, ArmError> {
     let seconds = |time: Duration| time.as_secs_f64().to_string();
     let arguments = [way.to_owned(), seconds(computing), seconds(PERIOD)];
-    python::run(python::newest(), SCRIPT, &arguments)
+    python::run(python, SCRIPT, &arguments)
 }
 
 #[cfg(test)]
@@ -279,10 +299,13 @@ mod tests {
                     Some(share) => sample().with(TICKS, 1.0).with(FIRST, share * self.computed),
                     None => sample().with(TICKS, 0.0),
                 };
-                samples.push("published", published);
+                let mut add = |way: &str, sample| {
+                    samples.push(&format!("{way}-python:/usr/bin/python3"), sample);
+                };
+                add("published", published);
                 let slept = sample().with(TICKS, 1.0).with(FIRST, 1e4);
-                samples.push("slept", slept.with(GAP, self.gap * self.computed));
-                samples.push("calm", sample().with(TICKS, self.calm));
+                add("slept", slept.with(GAP, self.gap * self.computed));
+                add("calm", sample().with(TICKS, self.calm));
             }
             decide(
                 &PublishedTicker.premises(&samples),
@@ -354,10 +377,13 @@ mod tests {
 
     #[test]
     fn the_published_program_never_gives_its_ticker_a_turn() {
-        let ticks = |way| match run(way, Duration::from_millis(20)) {
-            Ok(sample) => Some((sample.get(TICKS), sample.series(TIMES).len())),
-            Err(ArmError::Skipped(_)) => None,
-            Err(error) => panic!("{error:?}"),
+        let ticks = |way: &str| {
+            let (_, python) = python::newest_by(way).split_once('-').unwrap();
+            match run(way, python, Duration::from_millis(20)) {
+                Ok(sample) => Some((sample.get(TICKS), sample.series(TIMES).len())),
+                Err(ArmError::Skipped(_)) => None,
+                Err(error) => panic!("{error:?}"),
+            }
         };
         if let Some(published) = ticks("published") {
             assert_eq!(published, (0.0, 0));

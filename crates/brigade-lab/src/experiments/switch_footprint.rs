@@ -3,8 +3,8 @@
 //! The direct cost of a switch is small and known (see `context_switch`). The indirect one comes afterwards:
 //! the other side has driven this side's memory out of the caches, and a switch to another address space may
 //! cost it what the processor remembered of its pages, too. So both sides touch a buffer of their own in each
-//! turn, from one cache line up to more than the caches of the core hold, and the same calls and buffers by
-//! one thread alone are subtracted. What is left is switching and what switching has driven out.
+//! turn, from one cache line up to more than the caches of the core hold, and what one thread alone takes for the
+//! same calls and one such buffer is subtracted. What is left is switching and what switching has driven out.
 //!
 //! Processors that tag what they remember of pages with the address space (PCID) keep it over a switch; with
 //! them the published reason, "the TLB is flushed", does not apply as published.
@@ -14,7 +14,7 @@ use crate::figure::{Axis, Content, Figure, Line, Mark};
 use crate::machine;
 use crate::probe;
 use crate::sample::{Sample, Samples};
-use crate::turns::{self, LINE, Pair, Rounds};
+use crate::turns::{self, Alone, LINE, Pair, Rounds};
 use crate::units::{Unit, show};
 use crate::verdict::{Part, Premise, at_least};
 
@@ -29,7 +29,7 @@ static INFO: Info = Info {
     method: "Two threads, and two processes, hand a byte back and forth on one CPU, by turns. Each \
              side touches a buffer of its own in its turn, one cache line to 2 MiB. What it takes \
              longer than alone counts, for each turn.",
-    control: "The same calls and both buffers by one thread alone, subtracted; and two pairs of \
+    control: "The same calls and one buffer by one thread alone, subtracted; and two pairs of \
               threads compared with each other, which shows what the comparison can tell.",
     premise: "Each turn made a switch, the control none; they had the CPU to themselves in enough \
               blocks; two pairs of the same kind cost the same.",
@@ -114,6 +114,8 @@ const SAME_BYTES: usize = 4 * KIB;
 
 /// Much cheaper: the other one costs one and a half times as much at least.
 const DEARER: f64 = 1.5;
+/// The part of the blocks of which a number may be taken.
+const ENOUGH: f64 = 0.3;
 /// What counts as the same, between two pairs of the same kind.
 const EQUAL: f64 = 1.25;
 
@@ -175,7 +177,7 @@ impl Experiment for SwitchFootprint {
         let mut turns = medians(SWITCHES);
         turns.extend(medians(OTHER_SWITCHES));
         let alone = medians(ALONE_SWITCHES);
-        let intact = medians(INTACT);
+        let intact = [SIZES[0].0, SAME].map(|arm| samples.median(arm, INTACT));
         let same = samples.summary(SAME, RATIO);
         vec![
             Premise::new(
@@ -193,7 +195,7 @@ impl Experiment for SwitchFootprint {
                 ),
             ),
             Premise::new(
-                intact.iter().all(|share| *share >= 0.3),
+                intact.iter().all(|share| *share >= ENOUGH),
                 format!(
                     "they had the CPU to themselves often enough (in {} of the blocks at least)",
                     show(least(&intact), Unit::Share)
@@ -227,11 +229,11 @@ impl Experiment for SwitchFootprint {
         let (threads, processes, ..) = SIZES[SIZES.len() - 1];
         let mut largest = part(widest(samples));
         largest.text += &format!(
-            "; with {} on each side what the other one drove out of the caches makes it {} for \
-             threads and {} for processes",
-            footprint(SIZES[SIZES.len() - 1].4),
+            "; what the other side drives out of the caches makes it {} for threads and {} for \
+             processes with {}",
             time(threads),
-            time(processes)
+            time(processes),
+            footprint(SIZES[SIZES.len() - 1].4)
         );
         vec![part(0), largest]
     }
@@ -268,11 +270,12 @@ impl Experiment for SwitchFootprint {
     }
 }
 
-/// The footprint, beyond one line, at which processes cost most beside threads.
+/// The footprint, beyond one line, at which processes cost most beside threads, of those that were measured in enough
+/// blocks.
 fn widest(samples: &Samples) -> usize {
     let ratio = |at: &usize| samples.median(SIZES[*at].0, RATIO);
     (1..SIZES.len())
-        .filter(|at| ratio(at).is_finite())
+        .filter(|at| ratio(at).is_finite() && samples.median(SIZES[*at].0, INTACT) >= ENOUGH)
         .max_by(|a, b| ratio(a).total_cmp(&ratio(b)))
         .unwrap_or(1)
 }
@@ -296,7 +299,7 @@ fn rounds(bytes: usize, scale: Scale) -> Rounds {
 }
 
 fn compare(pairs: [Pair; 2], bytes: usize, scale: Scale) -> Result<Sample, ArmError> {
-    let compared = turns::compare(pairs, bytes, rounds(bytes, scale))?;
+    let compared = turns::compare(pairs, Alone::with_own(bytes)?, rounds(bytes, scale))?;
     let [one, other] = compared.pairs;
     let caches = machine::caches();
     let caches = caches
@@ -432,6 +435,18 @@ mod tests {
             ..AS_CLAIMED
         };
         assert_inconclusive(&planted.verdict(), "in 10 % of the blocks");
+    }
+
+    #[test]
+    fn a_footprint_without_enough_blocks_is_not_the_one_that_decides() {
+        let mut samples = Samples::new();
+        for (at, (arm, ..)) in SIZES.iter().enumerate() {
+            let sample = Sample::new()
+                .with(RATIO, at as f64)
+                .with(INTACT, if at > 2 { 0.1 } else { 1.0 });
+            samples.push(arm, sample);
+        }
+        assert_eq!(widest(&samples), 2);
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! On one CPU the pieces of different tasks interleave and never overlap, which is concurrency; on several they overlap,
 //! which is parallelism, and only then the whole is over sooner.
 //!
-//! How long something takes means nothing while other programs use the CPUs. Therefore repeats in which the CPUs were
+//! How long something takes means nothing while other programs use the CPUs. Therefore everything is tried three times
+//! and the try that was given most of the CPUs counts; and repeats in which the CPUs were
 //! not given, by the CPU time that the tasks used, are left out, all arms of the repeat together; how many remain is a
 //! premise.
 
@@ -81,9 +82,12 @@ const NO_GAIN: f64 = 1.2;
 /// The part of each additional CPU that must become gain; CPUs may share a core.
 const PART: f64 = 0.5;
 
+/// How often each arm is tried in a run.
+const TRIES: usize = 3;
+
 /// How long a task computes.
 fn length(scale: Scale) -> Duration {
-    scale.pick(Duration::from_millis(32), Duration::from_millis(250))
+    scale.pick(Duration::from_millis(14), Duration::from_millis(100))
 }
 
 /// How many CPUs are used, and how many tasks that makes: each CPU gets as many.
@@ -123,11 +127,18 @@ impl Experiment for Timeline {
             "all" => {}
             _ => return Err(unknown_arm(arm)),
         }
-        let runs = match arm {
-            "in-turn" => (0..tasks).map(|_| task.run()).collect(),
-            _ => at_once(task, tasks)?,
+        let once = || match arm {
+            "in-turn" => Ok((0..tasks).map(|_| task.run()).collect()),
+            _ => at_once(task, tasks),
         };
-        Ok(sample(&runs, if arm == "all" { cpus } else { 1 }))
+        let usable = if arm == "all" { cpus } else { 1 };
+        let tries: Result<Vec<Sample>, ArmError> = (0..TRIES)
+            .map(|_| once().map(|runs| sample(&runs, usable)))
+            .collect();
+        let best = tries?
+            .into_iter()
+            .max_by(|a, b| a.get(CPUS).total_cmp(&b.get(CPUS)));
+        best.ok_or_else(|| ArmError::Failed("nothing was tried".into()))
     }
 
     fn premises(&self, samples: &Samples) -> Vec<Premise> {

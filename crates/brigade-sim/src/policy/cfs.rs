@@ -42,7 +42,7 @@ impl Cfs {
 
     fn leftmost(&self, core: usize) -> Option<ThreadId> {
         let queued = self.fair.queues[core].queued.iter().copied();
-        queued.min_by_key(|thread| (self.fair.entity(*thread).vruntime, *thread))
+        queued.min_by_key(|thread| self.fair.entity(*thread).vruntime)
     }
 
     /// `update_min_vruntime`: it follows the least and never falls.
@@ -114,12 +114,12 @@ impl Policy for Cfs {
         Some(thread)
     }
 
-    fn charge(&mut self, core: usize, ran_ns: u64) {
-        self.fair.charge(core, ran_ns);
+    fn charge(&mut self, core: usize, switching_ns: u64, ran_ns: u64) {
+        self.fair.charge(core, switching_ns + ran_ns);
         self.raise_floor(core);
     }
 
-    fn next_check(&self, core: usize, now_ns: u64) -> Option<u64> {
+    fn next_check(&self, core: usize, now_ns: u64, _switching_ns: u64) -> Option<u64> {
         let queue = &self.fair.queues[core];
         let current = queue.current.filter(|_| !queue.queued.is_empty())?;
         let left = self

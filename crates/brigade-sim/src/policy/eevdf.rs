@@ -68,10 +68,8 @@ impl Eevdf {
         // `vruntime_eligible`: the lag is not negative.
         let eligible = |thread: &ThreadId| self.fair.entity(*thread).vruntime * weights <= times;
         let threads = self.fair.queues[core].all().filter(eligible);
-        threads.min_by_key(|thread| {
-            let entity = self.fair.entity(*thread);
-            (entity.deadline, entity.vruntime, *thread)
-        })
+        // Of equal ones the one that was queued first, as in the kernel's tree.
+        threads.min_by_key(|thread| self.fair.entity(*thread).deadline)
     }
 
     fn request(&self, thread: ThreadId) -> Virtual {
@@ -171,12 +169,12 @@ impl Policy for Eevdf {
     }
 
     /// `update_curr`.
-    fn charge(&mut self, core: usize, ran_ns: u64) {
-        self.fair.charge(core, ran_ns);
+    fn charge(&mut self, core: usize, switching_ns: u64, ran_ns: u64) {
+        self.fair.charge(core, switching_ns + ran_ns);
         self.note_average(core);
     }
 
-    fn next_check(&self, core: usize, now_ns: u64) -> Option<u64> {
+    fn next_check(&self, core: usize, now_ns: u64, _switching_ns: u64) -> Option<u64> {
         let queue = &self.fair.queues[core];
         let current = queue.current.filter(|_| !queue.queued.is_empty())?;
         let entity = self.fair.entity(current);

@@ -5,7 +5,7 @@
 //! # Invariants
 //!
 //! 1. A thread's virtual time grows by the time it ran times 1024 by its weight, and by nothing else while
-//!    it stays on its queue.
+//!    it stays on its queue. The switch to it counts as its running, as in the kernel.
 //! 2. Virtual time is kept in 1024ths of a nanosecond: rounding is too small to show in any run.
 //!
 //! # Rejected
@@ -89,9 +89,9 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// All that are queued or run here.
+    /// All that are queued or run here, the one that runs at the end.
     pub(super) fn all(&self) -> impl Iterator<Item = ThreadId> + '_ {
-        self.current.iter().chain(&self.queued).copied()
+        self.queued.iter().chain(&self.current).copied()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -35,9 +35,9 @@ impl Policy for Fifo {
         self.queue.pick(core)
     }
 
-    fn charge(&mut self, _core: usize, _ran_ns: u64) {}
+    fn charge(&mut self, _core: usize, _switching_ns: u64, _ran_ns: u64) {}
 
-    fn next_check(&self, _core: usize, _now_ns: u64) -> Option<u64> {
+    fn next_check(&self, _core: usize, _now_ns: u64, _switching_ns: u64) -> Option<u64> {
         None
     }
 

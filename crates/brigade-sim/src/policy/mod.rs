@@ -39,12 +39,13 @@ pub(crate) trait Policy {
     /// Takes the thread that is to run on the idle `core` out of the queues.
     fn pick(&mut self, core: usize) -> Option<ThreadId>;
 
-    /// The current thread of `core` has run for so long.
-    fn charge(&mut self, core: usize, ran_ns: u64);
+    /// The current thread of `core` has run for so long, after the core has switched to it for so long.
+    fn charge(&mut self, core: usize, switching_ns: u64, ran_ns: u64);
 
     /// When [`expired`](Self::expired) is to be asked for `core`, which has a current thread, if nothing else
-    /// happens before; in nanoseconds of the simulation, `now_ns` or later.
-    fn next_check(&self, core: usize, now_ns: u64) -> Option<u64>;
+    /// happens before; in nanoseconds of the simulation, `now_ns` or later. The core has `switching_ns` of a
+    /// switch still before it.
+    fn next_check(&self, core: usize, now_ns: u64, switching_ns: u64) -> Option<u64>;
 
     /// Has the current thread of `core` had its time, so that another is to be picked?
     fn expired(&mut self, core: usize) -> bool;

@@ -42,12 +42,13 @@ impl Policy for RoundRobin {
         self.queue.pick(core)
     }
 
-    fn charge(&mut self, core: usize, ran_ns: u64) {
+    fn charge(&mut self, core: usize, _switching_ns: u64, ran_ns: u64) {
         self.used_ns[core] += ran_ns;
     }
 
-    fn next_check(&self, core: usize, now_ns: u64) -> Option<u64> {
-        Some(now_ns + self.quantum_ns.saturating_sub(self.used_ns[core]))
+    fn next_check(&self, core: usize, now_ns: u64, switching_ns: u64) -> Option<u64> {
+        let left = self.quantum_ns.saturating_sub(self.used_ns[core]);
+        Some(now_ns + switching_ns + left)
     }
 
     fn expired(&mut self, core: usize) -> bool {

@@ -356,10 +356,11 @@ mod tests {
 
     #[test]
     fn the_strongest_order_never_lets_both_loads_overtake() {
-        let counts = once(
-            Litmus::store_buffer::<SequentiallyConsistent>(),
-            How::AtOnce,
-        );
-        assert_eq!(counts.outcomes[0], 0);
+        let cpus = probe::usable_cpus().unwrap();
+        let ends = [cpus[0], cpus[cpus.len() - 1]];
+        let end = Instant::now() + std::time::Duration::from_millis(20);
+        let litmus = Litmus::store_buffer::<SequentiallyConsistent>();
+        let counts = run(litmus, How::AtOnce, ends, end).unwrap();
+        assert_eq!(counts.outcomes[0], 0, "{counts:?}");
     }
 }
