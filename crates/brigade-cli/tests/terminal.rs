@@ -109,7 +109,7 @@ fn terminal() -> (File, OwnedFd) {
     assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
     // SAFETY: the call has just opened the descriptor, and nobody else owns it.
     let reader = unsafe { File::from_raw_fd(reader) };
-    // SAFETY: as above.
+    // SAFETY: the call has just opened this descriptor as well, and nobody else owns it.
     (reader, unsafe { OwnedFd::from_raw_fd(writer) })
 }
 
