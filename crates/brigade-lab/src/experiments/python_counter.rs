@@ -320,7 +320,7 @@ fn race(place: Place, interval: Duration, turns: u64) -> Result<Sample, ArmError
                 }
                 added += 1;
                 let enough = || lock.stats().switches >= turns || Instant::now() >= end;
-                if added % 1_000 == 0 && enough() {
+                if added.is_multiple_of(1_000) && enough() {
                     break;
                 }
             }
