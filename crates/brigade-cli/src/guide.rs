@@ -25,33 +25,6 @@ const PLACEHOLDERS: [(&str, &str); 10] = [
     ("SHELL", "bash"),
 ];
 
-/// Words that the guide uses already, of which some are still to come.
-const COMING: [&str; 23] = [
-    "epoll-scaling",
-    "sim",
-    "inspect",
-    "advise",
-    "compare",
-    "--html",
-    "clone-flags",
-    "shared-private",
-    "thread-count",
-    "thread-states",
-    "address-space",
-    "pipe-benchmark",
-    "switch-footprint",
-    "switch-budget",
-    "voluntary-switches",
-    "switch-rate",
-    "cfs-shares",
-    "timeline",
-    "two-cooks",
-    "borrow-checker",
-    "memory-order",
-    "published-ticker",
-    "python-counter",
-];
-
 /// The chapters and their names.
 fn chapters() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src");
@@ -85,7 +58,6 @@ fn commands(text: &str) -> Vec<String> {
     quoted
         .chain(shell)
         .filter(|command| command.split(' ').next() == Some("brigade"))
-        .filter(|command| !command.split(' ').any(|word| COMING.contains(&word)))
         .map(str::to_owned)
         .collect()
 }
@@ -149,7 +121,6 @@ fn a_command_that_is_none_is_refused() {
 fn names_in_table(text: &str) -> BTreeSet<&str> {
     text.lines()
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-        .filter(|name| !COMING.contains(name))
         .collect()
 }
 
@@ -163,7 +134,6 @@ fn the_guide_lists_every_experiment_and_no_other() {
     let due: BTreeSet<&str> = brigade_lab::all()
         .iter()
         .map(|experiment| experiment.info().name)
-        .filter(|name| !COMING.contains(name))
         .collect();
     assert_eq!(names_in_table(index), due);
 }
@@ -182,7 +152,6 @@ fn every_experiment_is_run_in_a_chapter() {
     let silent: Vec<_> = brigade_lab::all()
         .iter()
         .map(|experiment| experiment.info().name)
-        .filter(|name| !COMING.contains(name))
         .filter(|name| !run.contains(name))
         .collect();
     assert!(silent.is_empty(), "no chapter runs {silent:?}");

@@ -38,6 +38,8 @@ struct Choosing;
 struct Corrections;
 #[doc = include_str!("../../../docs/src/reports.md")]
 struct Reports;
+#[doc = include_str!("../../../docs/src/lab-json.md")]
+struct LabJson;
 #[doc = include_str!("../../../docs/src/experiments.md")]
 struct Experiments;
 #[doc = include_str!("../../../docs/src/glossary.md")]
