@@ -162,7 +162,6 @@ impl Theme {
                 "io-bound",
                 "event-loop-scale",
                 "epoll-scaling",
-                "epoll-scaling",
                 "event-loop-freeze",
                 "frozen-ticker",
                 "published-ticker",

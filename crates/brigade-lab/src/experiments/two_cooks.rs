@@ -486,10 +486,10 @@ mod tests {
             };
             let diaries = kitchen.make_all(way).unwrap();
             assert_eq!(diaries.len(), way.cooks);
-            for step in 0..WAITS {
+            for (step, name) in STEPS.iter().enumerate().take(WAITS) {
                 let did = diaries.iter().flat_map(|diary| diary.did.iter());
                 let count = did.filter(|did| did[2] == step as f64).count();
-                assert_eq!(count, DISHES, "{}: {}", way.key, STEPS[step]);
+                assert_eq!(count, DISHES, "{}: {name}", way.key);
             }
         }
     }
