@@ -29,6 +29,8 @@ Examples:
   brigade advise -- make -j8       which model of threads fits a program
   brigade sim --builtin convoy     a simulation of schedulers
   brigade doctor                   what this machine offers green threads
+  brigade inspect PID              what the threads of a process do
+  brigade advise -- COMMAND        which model of threads fits a program
 
 Exit codes:
   0    all claims confirmed (lab run), the same verdicts (lab compare), everything

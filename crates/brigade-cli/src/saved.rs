@@ -25,23 +25,25 @@ pub(crate) fn read(path: &Path) -> Result<Document, String> {
 }
 
 fn parse(text: &[u8]) -> Result<Document, String> {
-    let any: AnyVersion = serde_json::from_slice(text).map_err(|error| explain(&error))?;
+    let any: AnyVersion = serde_json::from_slice(text).map_err(|error| explain(&error, text))?;
     if any.schema_version != u64::from(SCHEMA_VERSION) {
         return Err(format!(
             "schema version {}, and this program reads version {SCHEMA_VERSION}",
             any.schema_version
         ));
     }
-    serde_json::from_slice(text).map_err(|error| explain(&error))
+    serde_json::from_slice(text).map_err(|error| explain(&error, text))
 }
 
 /// What is wrong, in the words of somebody who has the file and not the program.
-fn explain(error: &serde_json::Error) -> String {
+fn explain(error: &serde_json::Error, text: &[u8]) -> String {
+    // The reader takes half a number at the end for a wrong one.
+    let half = text.last().is_some_and(|last| b"-+.eE".contains(last));
     let (line, column) = (error.line(), error.column());
     let place = format!(" at line {line} column {column}");
-    let text = error.to_string();
-    let what = text.strip_suffix(&place).unwrap_or(&text);
-    let kind = if error.is_eof() {
+    let said = error.to_string();
+    let what = said.strip_suffix(&place).unwrap_or(&said);
+    let kind = if error.is_eof() || (error.is_syntax() && half) {
         "it ends too early, as if cut off"
     } else if error.is_data() {
         "no document of 'brigade lab --json'"
@@ -60,7 +62,11 @@ mod tests {
     #[test]
     fn a_document_is_read_back_and_one_cut_off_anywhere_is_refused_with_the_place() {
         assert_eq!(parse(FIXTURE.as_bytes()).unwrap().reports.len(), 6);
-        for end in (0..FIXTURE.len() - 1).step_by(997) {
+        let half_numbers = FIXTURE
+            .match_indices('.')
+            .map(|(at, _)| at + 1)
+            .step_by(101);
+        for end in (0..FIXTURE.len() - 1).step_by(997).chain(half_numbers) {
             let cut = &FIXTURE.as_bytes()[..end];
             let why = parse(cut).unwrap_err();
             assert!(

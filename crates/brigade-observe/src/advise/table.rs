@@ -86,6 +86,8 @@ const MANY: f64 = 16.0;
 const IDLE: f64 = 0.02;
 /// A program whose threads want more CPUs, and hardly wait, computes.
 const COMPUTES: f64 = 0.5;
+/// The least that a thread computes in a turn, on average over the threads and their waits for the next one.
+const LEAST_TURN_MS: f64 = 0.2;
 /// One interpreter with a lock uses no more CPUs, unless its libraries give the lock back.
 const ONE_CPU: f64 = 1.3;
 
@@ -106,6 +108,18 @@ fn many_wait_for_input(seen: &Observations) -> bool {
         seen.waiting_for(&INPUT)
     };
     waiting >= MANY
+}
+
+/// Threads that want to compute under a lock wait for it, and ask for it every few milliseconds: they are no computing
+/// threads, but what they do in a turn tells them from threads that wait for something else.
+fn computes_in_turns(seen: &Observations) -> bool {
+    let locks = seen.waiting_for(&[WaitKind::Lock]);
+    let run_ms_per_wait = 1e3 * seen.cpus_used / seen.voluntary_per_s.unwrap_or(0.0).max(1.0);
+    let take_turns = seen.cpus_wanted >= COMPUTES
+        && locks >= 0.5
+        && locks > seen.waiting_for(&INPUT)
+        && run_ms_per_wait >= LEAST_TURN_MS;
+    seen.computing_wanted >= COMPUTES || take_turns
 }
 
 fn waits_for_disks(seen: &Observations) -> bool {
@@ -162,7 +176,7 @@ const ROWS: [Row; 10] = [
         applies: |seen| {
             let processes = seen.computing_processes.max(1) as f64;
             seen.has_interpreter_lock()
-                && seen.computing_wanted >= COMPUTES
+                && computes_in_turns(seen)
                 && seen.cpus_used <= ONE_CPU * processes
         },
         because: |seen| {
@@ -561,6 +575,25 @@ mod tests {
             ("interpreter computes", Model::Processes)
         );
         assert_eq!(decided(&seen(false)), ("computes", Model::ThreadPool));
+    }
+
+    #[test]
+    fn threads_that_take_turns_under_a_lock_compute_on_a_busy_machine_too() {
+        let turns = |run_ms_per_wait: f64| {
+            let seen = Observations {
+                cpus_used: 0.2,
+                cpus_wanted: 3.2,
+                voluntary_per_s: Some(200.0 / run_ms_per_wait),
+                ..waiting(4, WaitKind::Lock)
+            };
+            python(seen, true)
+        };
+        assert_eq!(
+            decided(&turns(0.8)),
+            ("interpreter computes", Model::Processes)
+        );
+        // Those that only wake up often, and then stand in the run queue, do not.
+        assert_eq!(decided(&turns(0.05)), ("none", Model::NotEnoughData));
     }
 
     #[test]

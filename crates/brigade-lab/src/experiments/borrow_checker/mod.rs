@@ -70,7 +70,7 @@ const TWINS: &str = "twins";
 const RACE: &str = "race";
 
 /// How many letters of a message a figure shows.
-const SHOWN: usize = 48;
+const SHOWN: usize = 120;
 
 impl Experiment for BorrowChecker {
     fn info(&self) -> &'static Info {
