@@ -135,7 +135,7 @@ impl Experiment for IoBound {
                 ),
             ),
             Premise::new(
-                bare <= asked / 10.0,
+                asked > 0.0 && bare <= asked / 10.0,
                 format!(
                     "without delays the requests take next to no time ({} against {})",
                     time(bare),

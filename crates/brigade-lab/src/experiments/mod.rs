@@ -111,8 +111,8 @@ mod tests {
 
     use super::*;
     use crate::experiment::{Role, Scale, Show};
-    use crate::sample::Samples;
-    use crate::verdict::Tendency;
+    use crate::sample::{Sample, Samples};
+    use crate::verdict::{MIN_SAMPLES, Tendency, Verdict, decide};
 
     #[test]
     fn every_experiment_has_its_own_name_and_says_everything_about_itself() {
@@ -193,6 +193,29 @@ mod tests {
                 "{name}: {parts:?}"
             );
         }
+    }
+
+    #[test]
+    fn samples_that_are_the_same_whatever_was_run_confirm_nothing() {
+        let mut wrong = Vec::new();
+        for experiment in all() {
+            for value in [0.0, 1.0, 1e3, 1e9] {
+                let mut samples = Samples::new();
+                for arm in experiment.arms(Scale::Quick) {
+                    let sample = || {
+                        let metrics = experiment.metrics().iter();
+                        metrics.fold(Sample::new(), |all, metric| all.with(metric.key, value))
+                    };
+                    (0..MIN_SAMPLES).for_each(|_| samples.push(arm.key, sample()));
+                }
+                let verdict = decide(&experiment.premises(&samples), &experiment.judge(&samples));
+                let name = experiment.info().name;
+                if verdict == Verdict::Confirmed {
+                    wrong.push(format!("{name}, everything {value}"));
+                }
+            }
+        }
+        assert_eq!(wrong, [""; 0]);
     }
 
     #[test]
