@@ -21,13 +21,16 @@ use crate::task::{Machine, TaskSet};
 
 /// A run with more events than this is given up.
 const EVENTS_MAX: u64 = 2_000_000;
+/// So is one that gets past this time: switches that cost days, two million of them, are more than the clock holds.
+/// The time of 64 cores is then still a number, and so is that of any one step more.
+const END_NS: u64 = 100_000_000_000_000_000;
 
 /// Plays `set` under `scheduler`, with the random numbers of `seed`.
 ///
 /// # Errors
 ///
 /// If the set makes no sense (no tasks, a nice value out of range), or its run has more than two million
-/// events.
+/// events or takes more than three years.
 ///
 /// ```
 /// use brigade_sim::task::{Machine, Step, Task};
@@ -100,6 +103,9 @@ impl Engine<'_> {
             self.dispatch();
             let over = self.board.tasks.iter().all(|task| task.end_ns.is_some());
             match self.next_ns().filter(|_| !over) {
+                Some(next) if next.min(until) > END_NS => {
+                    return Err(Error::new("the run takes longer than three years"));
+                }
                 Some(next) if next < until => self.advance(next),
                 Some(_) => {
                     self.advance(until);

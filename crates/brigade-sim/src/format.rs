@@ -4,7 +4,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use crate::error::Error;
-use crate::task::{LONGEST_NS, Length, Machine, Step, StepKind, Task, TaskSet};
+use crate::task::{
+    LONGEST_NS, Length, Machine, Step, StepKind, Task, TaskSet, check_size, steps_of,
+};
 
 /// The file as it is written.
 #[derive(Deserialize)]
@@ -216,6 +218,12 @@ impl TaskSet {
                 *setting = ns;
             }
         }
+        // Before the copies are made, which may be more than there is memory for.
+        let steps = |entry: &Entry| entry.count as u128 * steps_of(entry.repeat, entry.steps.len());
+        check_size(
+            file.task.iter().map(|entry| entry.count).sum(),
+            file.task.iter().map(steps).sum(),
+        )?;
         let set = Self {
             about: file.about,
             machine,

@@ -161,10 +161,15 @@ impl Recorder {
             Model::OneToOne => policy.vruntime_ns(ThreadId(index)),
             _ => None,
         };
+        let mut runs_of = vec![0_u64; board.tasks.len()];
+        for span in &spans {
+            if let Doing::Task(index) = span.doing {
+                runs_of[index] += 1;
+            }
+        }
         let outcome = |(index, task): (usize, &crate::task::Task)| {
             let state = &board.tasks[index];
-            let of_it = spans.iter().filter(|s| s.doing == Doing::Task(index));
-            let runs = of_it.count() as u64;
+            let runs = runs_of[index];
             let end = state.end_ns.unwrap_or(length_ns);
             let io = state.io_ns
                 + state

@@ -4,7 +4,7 @@ use crate::error::Error;
 pub use crate::format::parse_time;
 
 /// So many steps at most in one run, of all tasks together.
-const STEPS_MAX: u64 = 1_000_000;
+const STEPS_MAX: u128 = 1_000_000;
 /// So many tasks at most.
 const TASKS_MAX: usize = 10_000;
 /// The longest single time, so that no sum overflows: about eleven days.
@@ -78,6 +78,42 @@ impl Machine {
         self.green_switch_cost_ns = 0;
         self
     }
+}
+
+impl Machine {
+    /// The longest of its times.
+    fn longest_ns(&self) -> u64 {
+        let times = [
+            self.quantum_ns,
+            self.switch_cost_ns,
+            self.green_switch_cost_ns,
+            self.tick_ns,
+            self.base_slice_ns,
+            self.latency_ns,
+            self.min_granularity_ns,
+            self.hand_off_after_ns,
+            self.block_noticed_after_ns,
+        ];
+        times.into_iter().max().unwrap_or(0)
+    }
+}
+
+/// How many steps a task counts for; one that does its steps not once takes the memory for them all the same.
+pub(crate) fn steps_of(repeat: u32, steps: usize) -> u128 {
+    u128::from(repeat.max(1)) * steps as u128
+}
+
+/// Whether so many tasks with so many steps in all can be played.
+pub(crate) fn check_size(tasks: usize, steps: u128) -> Result<(), Error> {
+    if tasks == 0 || tasks > TASKS_MAX {
+        return Err(Error::new(format!(
+            "{tasks} tasks: 1 to {TASKS_MAX} are possible"
+        )));
+    }
+    if steps > STEPS_MAX {
+        return Err(Error::new(format!("more than {STEPS_MAX} steps in all")));
+    }
+    Ok(())
 }
 
 /// One task.
@@ -269,12 +305,11 @@ impl TaskSet {
                     .into(),
             );
         }
-        if self.tasks.is_empty() || self.tasks.len() > TASKS_MAX {
-            return error(format!(
-                "{} tasks: 1 to {TASKS_MAX} are possible",
-                self.tasks.len()
-            ));
+        if self.machine.longest_ns() > LONGEST_NS {
+            return error("a time of the machine is longer than eleven days".into());
         }
+        let steps = |task: &Task| steps_of(task.repeat, task.steps.len());
+        check_size(self.tasks.len(), self.tasks.iter().map(steps).sum())?;
         for task in &self.tasks {
             let name = &task.name;
             if !(-20..=19).contains(&task.nice) {
@@ -291,10 +326,6 @@ impl TaskSet {
             {
                 return error(format!("task {name}: a length ends before it begins"));
             }
-        }
-        let steps = |task: &Task| u64::from(task.repeat) * task.steps.len() as u64;
-        if self.tasks.iter().map(steps).sum::<u64>() > STEPS_MAX {
-            return error(format!("more than {STEPS_MAX} steps in all"));
         }
         let time = |task: &Task| {
             let once = task

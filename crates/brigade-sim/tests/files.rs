@@ -1,5 +1,6 @@
 //! Task sets as text.
 
+use brigade_sim::task::{Machine, Step, Task};
 use brigade_sim::{Kernel, Model, Scheduler, TaskSet, builtin, simulate};
 
 fn wrong(text: &str) -> (Option<usize>, String) {
@@ -79,6 +80,49 @@ fn a_run_without_end_is_given_up_and_not_played_forever() {
     .unwrap();
     let error = simulate(&set, &Scheduler::ROUND_ROBIN, 1).unwrap_err();
     assert!(error.to_string().contains("events"));
+}
+
+#[test]
+fn a_run_longer_than_its_clock_is_given_up_and_does_not_overflow() {
+    let switches_of_days = "quantum = \"1ms\"\nswitch_cost = \"1000000s\"\n\
+                            [[task]]\nname = \"a\"\ncount = 2\nsteps = [\"compute 100s\"]\n";
+    let set = TaskSet::parse(switches_of_days).unwrap();
+    let error = simulate(&set, &Scheduler::ROUND_ROBIN, 1).unwrap_err();
+    assert!(error.to_string().contains("years"), "{error}");
+}
+
+#[test]
+fn times_of_a_machine_made_in_code_have_the_limit_of_those_in_files() {
+    let hog = || Task::new("a", [Step::compute(1_000)]);
+    for set_time in [
+        (|machine, ns| machine.quantum_ns = ns) as fn(&mut Machine, u64),
+        |machine, ns| machine.switch_cost_ns = ns,
+        |machine, ns| machine.green_switch_cost_ns = ns,
+        |machine, ns| machine.tick_ns = ns,
+        |machine, ns| machine.base_slice_ns = ns,
+        |machine, ns| machine.latency_ns = ns,
+        |machine, ns| machine.min_granularity_ns = ns,
+        |machine, ns| machine.hand_off_after_ns = ns,
+        |machine, ns| machine.block_noticed_after_ns = ns,
+    ] {
+        let mut machine = Machine::new(1);
+        set_time(&mut machine, u64::MAX);
+        let set = TaskSet::new(machine, [hog(), hog()]);
+        let error = simulate(&set, &Scheduler::CFS, 1).expect_err("a time without end");
+        assert!(error.to_string().contains("eleven days"), "{error}");
+    }
+}
+
+#[test]
+fn copies_that_would_fill_the_memory_are_refused_before_they_are_made() {
+    // Ten thousand copies of a hundred thousand steps are 24 GB.
+    let steps = "\"compute 1ns\",".repeat(100_000);
+    let text = format!("[[task]]\nname = \"a\"\ncount = 10000\nsteps = [{steps}]\n");
+    assert!(wrong(&text).1.contains("steps"));
+    let unused = format!("[[task]]\nname = \"a\"\nrepeat = 0\ncount = 10000\nsteps = [{steps}]\n");
+    assert!(wrong(&unused).1.contains("steps"));
+    let entry = "[[task]]\nname = \"a\"\ncount = 10000\nsteps = []\n";
+    assert!(wrong(&entry.repeat(1_000)).1.contains("10000000 tasks"));
 }
 
 #[test]

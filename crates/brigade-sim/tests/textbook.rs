@@ -129,6 +129,52 @@ fn the_tick_rounds_slices_up() {
     assert_eq!(order(&run), fours);
 }
 
+/// How long each run of `task` was, the last one left out, which the end of the simulation cuts.
+fn runs_ns(run: &Run, task: usize) -> Vec<u64> {
+    let spans = run.spans_of(0).filter(|s| s.doing == Doing::Task(task));
+    let mut runs: Vec<u64> = spans.map(|span| span.to_ns - span.from_ns).collect();
+    runs.pop();
+    runs
+}
+
+/// `sched_slice` of Linux 6.5: by weight alone the slice of nice 19 beside nice 0 would be 87 microseconds.
+#[test]
+fn cfs_gives_no_slice_below_the_minimal_granularity() {
+    let mut machine = Machine::new(1);
+    machine.tick_ns = 0;
+    let hog = |name, nice| Task::new(name, [Step::compute(1000 * MS)]).nice(nice);
+    let set = TaskSet::new(
+        machine.without_switch_costs(),
+        [hog("nice-0", 0), hog("nice-19", 19)],
+    )
+    .until(900 * MS);
+    let run = simulate(&set, &Scheduler::CFS, 1).unwrap();
+    let runs = runs_ns(&run, 1);
+    assert!(runs.len() >= 2, "{runs:?}");
+    assert!(
+        runs.iter().all(|ns| *ns >= set.machine.min_granularity_ns),
+        "{runs:?}"
+    );
+}
+
+/// `check_preempt_tick` of Linux 6.5: light threads make the period long, and heavy ones are to take turns all the
+/// same.
+#[test]
+fn cfs_gives_no_slice_above_the_latency() {
+    let mut machine = Machine::new(1);
+    machine.tick_ns = 0;
+    let hog = |nice| Task::new("hog", [Step::compute(1000 * MS)]).nice(nice);
+    let tasks = [-20, -20].into_iter().chain([19; 60]).map(hog);
+    let set = TaskSet::new(machine.without_switch_costs(), tasks).until(300 * MS);
+    let run = simulate(&set, &Scheduler::CFS, 1).unwrap();
+    let runs = runs_ns(&run, 0);
+    assert!(runs.len() >= 2, "{runs:?}");
+    assert!(
+        runs.iter().all(|ns| *ns <= set.machine.latency_ns),
+        "{runs:?}"
+    );
+}
+
 /// Seen on Linux 6.18 with HZ=250: slices of 12 and 4 ms for nice 0 and 5 on one CPU.
 #[test]
 fn eevdf_gives_the_slices_that_a_kernel_was_seen_to_give() {

@@ -37,7 +37,16 @@ impl Cfs {
         let period = self.latency_ns.max(count * self.min_granularity_ns);
         let load = self.fair.load(core) + i128::from(joins) * weight;
         let slice = i128::from(period) * weight / load.max(1);
-        u64::try_from(slice).unwrap_or(u64::MAX).max(1)
+        // `BASE_SLICE`, from Linux 5.13 on.
+        u64::try_from(slice)
+            .unwrap_or(u64::MAX)
+            .max(self.min_granularity_ns)
+    }
+
+    /// How long the current thread of `core` may run before others are looked at: a slice, and no more than the
+    /// latency even if many light threads make the period long (from Linux 6.2 on).
+    fn ideal_ns(&self, core: usize, current: ThreadId) -> u64 {
+        self.slice_ns(core, current, false).min(self.latency_ns)
     }
 
     fn leftmost(&self, core: usize) -> Option<ThreadId> {
@@ -122,9 +131,7 @@ impl Policy for Cfs {
     fn next_check(&self, core: usize, now_ns: u64, _switching_ns: u64) -> Option<u64> {
         let queue = &self.fair.queues[core];
         let current = queue.current.filter(|_| !queue.queued.is_empty())?;
-        let left = self
-            .slice_ns(core, current, false)
-            .saturating_sub(queue.ran_ns);
+        let left = self.ideal_ns(core, current).saturating_sub(queue.ran_ns);
         Some(look_at(now_ns, self.tick_ns, left))
     }
 
@@ -134,7 +141,7 @@ impl Policy for Cfs {
         let (Some(current), Some(leftmost)) = (queue.current, self.leftmost(core)) else {
             return false;
         };
-        let ideal = self.slice_ns(core, current, false);
+        let ideal = self.ideal_ns(core, current);
         if queue.ran_ns >= ideal {
             return true;
         }
