@@ -9,7 +9,7 @@
 //! 2. Experiments whose verdict differs come first, then those in both, then those in one; within each kind in
 //!    the order of the first document, then of the second.
 
-use brigade_lab::report::ArmReport;
+use brigade_lab::report::{ArmReport, MetricReport};
 use brigade_lab::stats::Summary;
 use brigade_lab::units::Unit;
 use brigade_lab::{Document, Report, Role, Scale};
@@ -105,7 +105,8 @@ pub struct ArmPair {
     pub label: String,
     /// What it is for.
     pub role: Role,
-    /// The main number of its samples; `None` where there is no sample.
+    /// The main number of its samples; `None` where there is no sample, or the second document has no number of
+    /// that name and unit.
     pub summaries: [Option<Summary>; 2],
     /// The second median as a multiple of the first; `None` without both, or if the first is zero.
     pub ratio: Option<f64>,
@@ -257,6 +258,7 @@ fn pair(first: Option<&Report>, second: Option<&Report>) -> Pair {
     // A report of one side at least: the callers have one.
     let either = first.or(second);
     let metric = either.and_then(main_metric);
+    let others = second.and_then(|report| metric.and_then(|metric| same_metric(report, metric)));
     let text = |part: fn(&Report) -> &str| either.map_or_else(String::new, |r| part(r).to_owned());
     Pair {
         name: text(|report| &report.name),
@@ -265,19 +267,30 @@ fn pair(first: Option<&Report>, second: Option<&Report>) -> Pair {
         verdicts,
         metric: metric.map(|metric| metric.label.clone()),
         unit: metric.map(|metric| metric.unit),
-        arms: arms(first, second),
+        arms: arms([first.zip(metric), second.zip(others)], [first, second]),
     }
 }
 
-/// The arms of either report: those of the first in its order, then those the second has alone.
-fn arms(first: Option<&Report>, second: Option<&Report>) -> Vec<ArmPair> {
-    let of = |report: Option<&'_ Report>, key: &str| {
-        let report = report?;
+/// What `report` calls the same number as `metric`: a version of the program that measures something else there, or
+/// in another unit, has nothing to compare.
+fn same_metric<'a>(report: &'a Report, metric: &MetricReport) -> Option<&'a MetricReport> {
+    let is_same = |other: &&MetricReport| other.key == metric.key && other.unit == metric.unit;
+    report.metrics.iter().find(is_same)
+}
+
+/// The arms of either of `reports`: those of the first in its order, then those the second has alone. Their numbers
+/// are those of `sides`.
+fn arms(
+    sides: [Option<(&Report, &MetricReport)>; 2],
+    reports: [Option<&Report>; 2],
+) -> Vec<ArmPair> {
+    let of = |side: Option<(&Report, &MetricReport)>, key: &str| {
+        let (report, metric) = side?;
         let arm = report.arms.iter().find(|arm| arm.key == key)?;
-        Some(numbers(report, arm))
+        Some(values(arm, metric))
     };
     let mut seen: Vec<&ArmReport> = Vec::new();
-    for arm in [first, second]
+    for arm in reports
         .into_iter()
         .flatten()
         .flat_map(|report| &report.arms)
@@ -288,14 +301,12 @@ fn arms(first: Option<&Report>, second: Option<&Report>) -> Vec<ArmPair> {
     }
     seen.into_iter()
         .map(|arm| {
-            let values = [first, second].map(|report| of(report, &arm.key).unwrap_or_default());
-            arm_pair(arm, values)
+            arm_pair(
+                arm,
+                sides.map(|side| of(side, &arm.key).unwrap_or_default()),
+            )
         })
         .collect()
-}
-
-fn numbers(report: &Report, arm: &ArmReport) -> Vec<f64> {
-    main_metric(report).map_or_else(Vec::new, |metric| values(arm, metric))
 }
 
 fn arm_pair(arm: &ArmReport, values: [Vec<f64>; 2]) -> ArmPair {

@@ -441,6 +441,59 @@ mod tests {
     }
 
     #[test]
+    fn whatever_the_numbers_are_a_drawing_is_made_and_stays_within_its_room() {
+        let wild = [
+            f64::MAX,
+            -f64::MAX,
+            1e300,
+            f64::from_bits(1),
+            0.0,
+            f64::NAN,
+            f64::INFINITY,
+        ];
+        let bar = |value: f64| Bar {
+            label: "a".to_owned(),
+            value,
+            low: -value,
+            high: value,
+        };
+        for unit in [Unit::Nanoseconds, Unit::Bytes, Unit::Count, Unit::Share] {
+            for logarithmic in [false, true] {
+                let axis = Axis {
+                    label: "x".to_owned(),
+                    unit,
+                    logarithmic,
+                };
+                let spans = wild.map(|to| (0.0, to, "run"));
+                for svg in [
+                    dots("t", "x", unit, &[row("a", &wild), row("b", &wild[..1])]),
+                    bars("t", &axis, &wild.map(bar)),
+                    timeline("t", &[Track::new("CPU 0", spans)]),
+                    crate::curves::lines(
+                        "t",
+                        (&axis, &axis),
+                        &[brigade_lab::figure::Line::new("l", wild.map(|v| [v, v]))],
+                        &[],
+                    ),
+                    crate::curves::histogram(
+                        "t",
+                        &axis,
+                        &[brigade_lab::figure::Group {
+                            label: "g".to_owned(),
+                            values: wild.to_vec(),
+                        }],
+                    ),
+                ] {
+                    let svg = svg.unwrap();
+                    assert_eq!(svg.matches("</svg>").count(), 2);
+                    assert!(svg.len() < 100_000, "{} bytes", svg.len());
+                    assert!(!svg.contains("NaN") || svg.contains("NaN of"), "{svg}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn nothing_at_all_can_be_drawn() {
         for svg in [
             dots("t", "x", Unit::Count, &[]),

@@ -14,6 +14,10 @@ use brigade_lab::units::{Unit, show};
 /// drawing chooses.
 const FACTOR_OF_LOGARITHM: f64 = 30.0;
 
+/// Values further out than this stand at the edge: thirty years in nanoseconds, an exabyte. A document may hold any
+/// number, and a scale up to the largest one has no width that is a number.
+const FARTHEST: f64 = 1e18;
+
 /// What values become places.
 #[derive(Clone, Debug)]
 pub(crate) struct Scale {
@@ -32,6 +36,7 @@ impl Scale {
         let mut low = f64::INFINITY;
         let mut high = f64::NEG_INFINITY;
         for value in values.iter().copied().filter(fits) {
+            let value = value.clamp(-FARTHEST, FARTHEST);
             low = low.min(value);
             high = high.max(value);
         }
@@ -204,7 +209,7 @@ mod tests {
 
     #[test]
     fn every_scale_has_a_width_and_no_more_ticks_than_asked_for() {
-        let wild: [&[f64]; 7] = [
+        let wild: [&[f64]; 12] = [
             &[],
             &[0.0],
             &[5.0, 5.0],
@@ -212,6 +217,11 @@ mod tests {
             &[1e-9, 1e12],
             &[f64::NAN, f64::INFINITY],
             &[f64::MIN_POSITIVE],
+            &[f64::from_bits(1)],
+            &[f64::MAX],
+            &[-f64::MAX, f64::MAX],
+            &[1e17, 1e17 + 16.0],
+            &[-f64::MAX, 0.0, 1.0],
         ];
         for values in wild {
             for logarithmic in [false, true] {
@@ -229,6 +239,10 @@ mod tests {
                             scale.high.is_finite() && scale.ticks.len() <= most,
                             "{what}"
                         );
+                        let inside = |tick: &f64| (scale.low..=scale.high).contains(tick);
+                        assert!(scale.ticks.iter().all(inside), "{what}");
+                        let short = |tick: &f64| scale.label(*tick).chars().count() <= 32;
+                        assert!(scale.ticks.iter().all(short), "{what}");
                     }
                 }
             }

@@ -1,5 +1,7 @@
 //! Two documents side by side.
 
+use brigade_lab::experiment::Show;
+use brigade_lab::units::Unit;
 use brigade_lab::{Document, Sample, Scale, Verdict};
 use brigade_report::compare::State;
 use brigade_report::{Comparison, compare_page};
@@ -71,6 +73,33 @@ fn ratios_and_overlap_come_from_the_samples() {
         (arms[0].ratio_text().as_str(), arms[0].overlap_text()),
         ("10 x", "apart")
     );
+}
+
+#[test]
+fn numbers_of_another_name_or_unit_are_not_compared() {
+    let a = fixture();
+    let main = |document: &Document| {
+        let metrics = &document.reports[0].metrics;
+        metrics
+            .iter()
+            .position(|metric| metric.show == Show::Spread)
+            .expect("a main metric")
+    };
+    let (mut renamed, mut in_bytes) = (fixture(), fixture());
+    let at = main(&a);
+    renamed.reports[0].metrics[at].key = "other".to_owned();
+    for arm in &mut renamed.reports[0].arms {
+        for sample in &mut arm.samples {
+            *sample = Sample::new().with("other", 5.0);
+        }
+    }
+    in_bytes.reports[0].metrics[at].unit = Unit::Bytes;
+    for b in [renamed, in_bytes] {
+        for arm in &compare(&a, &b).experiments[0].arms {
+            assert_eq!((arm.ratio, arm.overlap), (None, None), "{arm:?}");
+            assert_eq!(arm.summaries[1], None, "{arm:?}");
+        }
+    }
 }
 
 #[test]
