@@ -88,6 +88,10 @@ const GO_ON: [(&str, &str); 2] = [
 const ENOUGH: f64 = 0.5;
 const SOME: f64 = 0.05;
 
+/// Who goes on stands still for no longer, in nanoseconds, however long the computation is: until the processor is
+/// handed on, which takes 10 ms, and then for a turn of each of four computations per CPU, several milliseconds each.
+const GOES_ON: f64 = 30e6;
+
 /// How long the computation lasts.
 fn hogging(scale: Scale) -> Duration {
     scale.pick(Duration::from_millis(60), Duration::from_millis(200))
@@ -186,9 +190,7 @@ impl Experiment for EventLoopFreeze {
                 time(&gap),
                 time(&p99)
             );
-            // Four computations per CPU take turns with the ticker's kernel thread, several milliseconds each; half of
-            // the computation is more than that, and no freeze yet.
-            let tendency = at_most_unless_past(&gap, hogged / 2.0, 0.8 * hogged);
+            let tendency = at_most_unless_past(&gap, GOES_ON.min(hogged / 2.0), 0.8 * hogged);
             let given = samples.median(arm, BUSY) >= ENOUGH;
             parts.push(Part::new(fails_only_if(given, tendency), text));
         }
@@ -311,6 +313,10 @@ mod tests {
     };
 
     fn verdict(machine: Machine) -> Verdict {
+        verdict_of(machine, 60.0 * MS)
+    }
+
+    fn verdict_of(machine: Machine, hogged: f64) -> Verdict {
         let mut samples = Samples::new();
         for i in 0..5 {
             let noise = 1.0 + 0.01 * f64::from(i);
@@ -328,7 +334,7 @@ mod tests {
                     .with(BUSY, machine.busy)
                     .with(HELD, machine.held)
                     .with(BEFORE, machine.before)
-                    .with(HOGGED, 60.0 * MS);
+                    .with(HOGGED, hogged);
                 samples.push(arm, sample);
             }
         }
@@ -379,6 +385,21 @@ mod tests {
     fn a_ticker_that_stands_still_by_itself_decides_nothing() {
         let calm = 30.0 * MS;
         inconclusive_for(Machine { calm, ..AS_CLAIMED }, "stand still");
+    }
+
+    #[test]
+    fn half_of_a_long_computation_is_no_going_on() {
+        // Planted: at full scale, gaps of 90 of 200 ms.
+        let machine = Machine {
+            on_loop: 201.0 * MS,
+            tokio: 202.0 * MS,
+            brigade: 90.0 * MS,
+            ..AS_CLAIMED
+        };
+        assert_inconclusive(&verdict_of(machine, 200.0 * MS), "noise");
+        let brigade = 20.0 * MS;
+        let machine = Machine { brigade, ..machine };
+        assert_eq!(verdict_of(machine, 200.0 * MS), Verdict::Confirmed);
     }
 
     #[test]
