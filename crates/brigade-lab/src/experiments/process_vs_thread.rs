@@ -70,7 +70,7 @@ static METRICS: [Metric; 10] = [
 
 /// The share of its time for which who started others was not kept from a CPU, where it counts against the claim: in a
 /// long queue for the CPUs, starting a thread and starting a process both take as long as the queue.
-const ENOUGH: f64 = 0.8;
+const ENOUGH: f64 = 0.95;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
