@@ -29,6 +29,16 @@ fn the_ci_script_notices_failing_empty_and_hanging_steps() {
 }
 
 #[test]
+fn the_check_beside_load_notices_a_wrong_verdict() {
+    let output = Command::new(root().join(".ci/loaded-machine"))
+        .arg("--self-test")
+        .output();
+    let output = output.expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+}
+
+#[test]
 fn the_readme_and_ci_use_the_same_two_commands() {
     for path in ["README.md", ".ci/run"] {
         let text = read(path);
@@ -56,6 +66,9 @@ fn ci_keeps_every_kind_of_check() {
         "--test postgres --test redis",
         "export BRIGADE_REQUIRE_SERVERS=1",
         "brigade-bench -- --quick",
+        ".ci/guide",
+        ".ci/page-check --all",
+        ".ci/loaded-machine",
         "set -euo pipefail",
     ];
     for kind in kinds {
