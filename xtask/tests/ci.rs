@@ -29,16 +29,6 @@ fn the_ci_script_notices_failing_empty_and_hanging_steps() {
 }
 
 #[test]
-fn the_check_beside_load_notices_a_wrong_verdict() {
-    let output = Command::new(root().join(".ci/loaded-machine"))
-        .arg("--self-test")
-        .output();
-    let output = output.expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}");
-}
-
-#[test]
 fn the_readme_and_ci_use_the_same_two_commands() {
     for path in ["README.md", ".ci/run"] {
         let text = read(path);
