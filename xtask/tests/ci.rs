@@ -56,6 +56,9 @@ fn ci_keeps_every_kind_of_check() {
         "--test postgres --test redis",
         "export BRIGADE_REQUIRE_SERVERS=1",
         "brigade-bench -- --quick",
+        ".ci/guide",
+        ".ci/page-check --all",
+        ".ci/loaded-machine",
         "set -euo pipefail",
     ];
     for kind in kinds {
