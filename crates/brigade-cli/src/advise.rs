@@ -58,6 +58,11 @@ pub(crate) fn run(args: &AdviseArgs, out: &Output) -> io::Result<Exit> {
     let Some((program, arguments)) = args.command.split_first() else {
         return watch_process(args, &source, &signals, out);
     };
+    if !source.has_our_numbers() {
+        // The command's number would be somebody else's there.
+        out.note("error: cannot watch a command: /proc here is not that of this PID namespace");
+        return Ok(Exit::Inconclusive);
+    }
     let mut command = Command::new(program);
     command.args(arguments);
     if args.json {
@@ -154,11 +159,14 @@ fn watch_command(
         status,
         interrupted,
     };
-    let exit = conclude(args, observer, source, how, signals, out)?;
+    let concluded = conclude(args, observer, source, how, signals, out);
     if status.is_some() {
-        return Ok(exit);
+        return concluded;
     }
-    wait_for(child, source, signals, exit, out)
+    // Also where nobody reads the advice: the command is not left behind.
+    let exit = *concluded.as_ref().unwrap_or(&Exit::Inconclusive);
+    let ended = wait_for(child, source, signals, exit, out)?;
+    concluded.map(|_| ended)
 }
 
 /// The advice is given; the command goes on.

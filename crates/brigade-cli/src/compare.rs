@@ -47,7 +47,7 @@ pub(crate) fn run(args: &CompareArgs, out: &Output) -> io::Result<Exit> {
     if args.json {
         out.print_json(&comparison)?;
     } else {
-        out.print(&text(&comparison))?;
+        out.print_quoted(&text(&comparison))?;
     }
     html::write(page, || brigade_report::compare_page(&comparison), out)?;
     Ok(exit_of(&comparison))

@@ -22,10 +22,14 @@ pub(crate) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
-/// Where the bytes go in the end: a link stays a link.
+/// Where the bytes go in the end: a link stays a link, also one to a file that is not there yet.
 fn place(path: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
+        // A chain of links that ends: of one that does not, the error is another.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
+            Ok(to) => place(&path.parent().unwrap_or(Path::new("")).join(to)),
+            Err(_) => Ok(path.to_owned()),
+        },
         other => other,
     }
 }
@@ -121,6 +125,25 @@ mod tests {
         );
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_link_to_a_file_that_is_not_there_yet_stays_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = |name: &str, to: &str| {
+            let link = folder.path().join(name);
+            std::os::unix::fs::symlink(to, &link).unwrap();
+            link
+        };
+        let (first, _) = (link("first", "second"), link("second", "page.html"));
+        try_whole(&first).unwrap();
+        write_whole(&first, "page").unwrap();
+        assert!(fs::symlink_metadata(&first).unwrap().is_symlink());
+        let page = fs::read_to_string(folder.path().join("page.html"));
+        assert_eq!(page.unwrap(), "page");
+        let astray = link("astray", "none/page.html");
+        assert!(try_whole(&astray).is_err());
+        assert!(fs::symlink_metadata(&astray).unwrap().is_symlink());
     }
 
     #[test]

@@ -80,8 +80,18 @@ impl Output {
 
     /// Says in one line why the program does not do what it was asked to do.
     pub(crate) fn refuse(&self, why: &str) -> Exit {
-        self.note(&format!("error: {why}"));
+        // Names and documents come from anybody.
+        self.note(&format!("error: {}", why.replace(char::is_control, "?")));
         Exit::Usage
+    }
+
+    /// As [`Output::print`], for text that quotes a stranger: without what a terminal might obey.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::print`].
+    pub(crate) fn print_quoted(&self, text: &str) -> io::Result<()> {
+        self.print(&text.replace(|c: char| c.is_control() && c != '\n', "?"))
     }
 
     fn encode(&self, text: &str) -> String {

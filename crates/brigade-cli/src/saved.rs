@@ -1,10 +1,14 @@
 //! Documents that were saved: reading them back, or one line on why not.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use brigade_lab::{Document, SCHEMA_VERSION};
 use serde::Deserialize;
+
+/// No document of the lab comes near this.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// What any version of a document has.
 #[derive(Deserialize)]
@@ -20,8 +24,18 @@ struct AnyVersion {
 /// off, for example), has another schema version, or is not a document of the lab.
 pub(crate) fn read(path: &Path) -> Result<Document, String> {
     let name = path.display();
-    let text = fs::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+    let text = read_bytes(path).map_err(|error| format!("cannot read {name}: {error}"))?;
     parse(&text).map_err(|why| format!("{name}: {why}"))
+}
+
+fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut limited = File::open(path)?.take(MOST_BYTES + 1);
+    limited.read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(io::Error::other("it is larger than 64 MiB"));
+    }
+    Ok(bytes)
 }
 
 fn parse(text: &[u8]) -> Result<Document, String> {
@@ -37,9 +51,12 @@ fn parse(text: &[u8]) -> Result<Document, String> {
 
 /// What is wrong, in the words of somebody who has the file and not the program.
 fn explain(error: &serde_json::Error, text: &[u8]) -> String {
-    // The reader takes half a number at the end for a wrong one.
-    let half = text.last().is_some_and(|last| b"-+.eE".contains(last));
     let (line, column) = (error.line(), error.column());
+    // The reader takes half a number at the end for a wrong one.
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let last = lines.next_back().unwrap_or_default();
+    let is_at_end = line == lines.count() + 1 && column >= last.len();
+    let half = is_at_end && last.last().is_some_and(|last| b"-+.eE".contains(last));
     let place = format!(" at line {line} column {column}");
     let said = error.to_string();
     let what = said.strip_suffix(&place).unwrap_or(&said);
@@ -84,6 +101,8 @@ mod tests {
 
     #[test]
     fn what_is_no_json_and_what_is_no_document_are_told_apart() {
+        let why = parse(b"some file").unwrap_err();
+        assert!(why.starts_with("line 1, column 1: no JSON"), "{why}");
         let why = parse(b"{\n  nonsense\n}").unwrap_err();
         assert!(why.starts_with("line 2, column 3: no JSON"), "{why}");
         let why = parse(br#"{"schema_version": 2}"#).unwrap_err();

@@ -141,6 +141,16 @@ const CASES: &[Case] = &[
         USAGE,
         &["DIR/taken", "no JSON"],
     ),
+    case(
+        &["lab", "compare", "/dev/zero", "/dev/zero"],
+        USAGE,
+        &["/dev/zero", "64 MiB"],
+    ),
+    case(
+        &["lab", "report", "/dev/zero", "--html", "DIR/page.html"],
+        USAGE,
+        &["/dev/zero", "64 MiB"],
+    ),
     case(&["lab", "compare", "DIR/cut.json"], USAGE, &["<B.json>"]),
     // Processes and commands that are none.
     case(&["inspect"], USAGE, &["<PID>"]),
@@ -211,6 +221,26 @@ fn check(case: &Case, folder: &Path) {
     for word in case.said {
         assert!(said.contains(&word.replace("DIR", place)), "{word}: {what}");
     }
+}
+
+#[test]
+fn a_document_of_a_stranger_does_not_reach_the_terminal_as_commands() {
+    let folder = Folder::new("stranger");
+    let honest = include_str!("../../brigade-report/tests/data/every-figure.json");
+    let evil = honest.replace("\"title\":\"", "\"title\":\"\\u001b[2J\\r");
+    let evil = evil.replace("\"label\":\"", "\"label\":\"\\u001b[2J\\r");
+    assert!(evil.contains("\\u001b"), "nothing is planted");
+    let file = folder.0.join("evil.json");
+    std::fs::write(&file, evil).expect("a file");
+    let mut command = brigade();
+    let command = command.args(["--color", "always", "lab", "compare"]);
+    let output = command.args([&file, &file]).output().expect("it starts");
+    let page = text(&output.stdout);
+    assert!(
+        page.contains("[2J"),
+        "what was planted is not shown: {page}"
+    );
+    assert!(!page.contains(['\x1b', '\r']), "{page:?}");
 }
 
 #[test]

@@ -430,3 +430,16 @@ fn after_the_advice_a_command_goes_on_and_its_end_is_told() {
         .unwrap();
     assert!(notes.contains("ended with exit code 5"), "{notes}");
 }
+
+#[test]
+fn a_command_is_not_left_behind_when_nobody_reads_the_advice() {
+    let mark = std::env::temp_dir().join(format!("brigade-left-{}", std::process::id()));
+    let script = "sleep 1; : > \"$MARK\"";
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut advise = brigade(&["advise", "--seconds", "0.1", "--", "sh", "-c", script]);
+    let mut advise = advise.env("MARK", &mark).stdout(writer).spawn().unwrap();
+    wait(&mut advise);
+    let is_left = std::fs::remove_file(&mark).is_err();
+    assert!(!is_left, "the program ended before its command");
+}

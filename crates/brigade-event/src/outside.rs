@@ -120,10 +120,14 @@ pub enum Word {
     SampleTextBytes,
     /// Its length.
     SampleTextLen,
+    /// In a record: a `u32`, the park word.
+    TaskPark,
+    /// The bit of the park word that says: woken, and not run since.
+    TaskWoken,
 }
 
 /// How many words there are.
-pub const COUNT: usize = Word::SampleTextLen as usize + 1;
+pub const COUNT: usize = Word::TaskWoken as usize + 1;
 
 /// The header; see the module.
 #[derive(Debug)]

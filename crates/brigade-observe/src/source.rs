@@ -85,6 +85,27 @@ impl Source {
         self.missing.borrow().values().cloned().collect()
     }
 
+    /// Whether processes have the numbers here that the kernel knows them by when this program asks for them: not so
+    /// where `/proc` is that of another PID namespace, as in a container that was given the machine's.
+    ///
+    /// # Blocks
+    ///
+    /// The kernel thread, for a few microseconds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade_observe::Source;
+    ///
+    /// assert!(Source::new().has_our_numbers());
+    /// assert!(!Source::at("/no/proc/here").has_our_numbers());
+    /// ```
+    #[must_use]
+    pub fn has_our_numbers(&self) -> bool {
+        let me = std::process::id().to_string();
+        std::fs::read_link(self.root.join("self")).is_ok_and(|to| to == Path::new(&me))
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

@@ -152,6 +152,24 @@ fn threads_that_begin_and_end_all_the_time_are_never_garbage() {
 }
 
 #[test]
+fn a_process_that_got_the_number_of_another_is_not_shown_in_its_place() {
+    let target = Target::start(Command::new(example("parked")).args(["mix", "4"]));
+    let source = Source::new();
+    let look = Look::take(&source, target.pid()).expect("the process lives");
+    let mut other = look.process.clone();
+    other.started_ticks -= 1;
+    let found = green_threads(&source, &other);
+    assert!(
+        matches!(&found, Green::Unreadable(why) if why.contains("ended")),
+        "{found:?}"
+    );
+    assert!(matches!(
+        green_threads(&source, &look.process),
+        Green::Threads(_)
+    ));
+}
+
+#[test]
 fn a_program_without_brigade_is_told_from_one_with_it() {
     let target = Target::start(Command::new("sh").args(["-c", "echo ready; read x"]));
     assert_eq!(green(target.pid()), Green::NotBrigade);

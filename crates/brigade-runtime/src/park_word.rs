@@ -37,7 +37,7 @@
 use crate::prim::{AtomicU32, Ordering};
 
 const RUNNING: u32 = 0;
-const NOTIFIED: u32 = 1;
+pub(crate) const NOTIFIED: u32 = 1;
 const PARKED: u32 = 2;
 
 /// The park word of a thread; see the module.
@@ -114,6 +114,13 @@ impl ParkWord {
     pub(crate) fn is_parked(&self) -> bool {
         // ORDER: Acquire: what the thread wrote before it was parked is seen.
         self.0.load(Ordering::Acquire) == PARKED
+    }
+
+    /// By any thread: woken, and not dispatched since. Of a thread that does not run: it is queued, or about to be.
+    #[cfg(not(loom))]
+    pub(crate) fn is_notified(&self) -> bool {
+        // ORDER: Relaxed: a guess.
+        self.0.load(Ordering::Relaxed) & NOTIFIED != 0
     }
 
     /// By a kernel thread that is parked: the value to wait on; none when it was resumed.

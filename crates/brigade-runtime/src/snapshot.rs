@@ -42,7 +42,7 @@ pub fn threads(mut f: impl FnMut(ThreadInfo)) {
 fn describe(task: &Task) -> ThreadInfo {
     let mut info = ThreadInfo::new(label(task), task.spawn_site());
     let now_ms = roster::now_ms();
-    let record = task.entry().wait_record();
+    let record = task.entry().wait_record().filter(|_| !task.is_woken());
     info.green = task.is_green();
     info.switches = u64::from(task.switches());
     info.age_ms = now_ms.saturating_sub(task.born_ms);

@@ -28,7 +28,7 @@ use std::num::NonZeroU64;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 
-use crate::park_word::ParkWord;
+use crate::park_word::{NOTIFIED, ParkWord};
 use crate::prim::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use crate::queue::Link;
 use crate::roster::{self, Entry, Wait};
@@ -275,6 +275,12 @@ impl Task {
         self.switches.load(Ordering::Relaxed) & RUNNING != 0
     }
 
+    /// Whether a green thread that waited has been woken and waits for a processor. It takes its wait back itself, when
+    /// it runs.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.is_green() && !self.is_running() && self.park.is_notified()
+    }
+
     /// Leaves a token for `thread::park`. True: there was none.
     pub(crate) fn put_token(&self) -> bool {
         // ORDER: Release: what the unparker wrote is visible to the thread whose `take_token` acquires.
@@ -489,6 +495,8 @@ pub(crate) const fn describe(words: Words) -> Words {
         .number(Word::TaskSwitches, offset_of!(Task, switches))
         .number(Word::TaskKind, offset_of!(Task, kind))
         .number(Word::TaskGreen, GREEN as usize)
+        .number(Word::TaskPark, offset_of!(Task, park))
+        .number(Word::TaskWoken, NOTIFIED as usize)
 }
 
 /// A fresh number for a thread. Never zero, never given twice.

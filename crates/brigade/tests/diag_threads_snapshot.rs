@@ -194,6 +194,32 @@ fn a_crowd_is_counted_exactly_and_grouped_by_the_place_of_its_spawn() {
     assert!(named("crowd").iter().all(has_ended));
 }
 
+/// With one worker, who is woken does not run before its waker lets it; a hand-off may disturb that, so it is tried until
+/// it is seen. A thread that is about to run looks like a waiting one for some instructions, hence the count.
+#[test]
+fn a_thread_that_was_woken_and_has_not_run_is_runnable_and_waits_for_nothing() {
+    let _watch = Watch::new("a woken thread");
+    let runtime = Builder::new().workers(1).build().unwrap();
+    runtime.run(|| {
+        let mut waiting = 0;
+        loop {
+            let parked = builder("woken").spawn(brigade::thread::park).unwrap();
+            while !named("woken").iter().any(is_waiting) {
+                common::hop();
+            }
+            parked.thread().unpark();
+            let woken = named("woken").first().cloned();
+            parked.join().unwrap();
+            match woken.map(|info| (info.state, info.waits_for)) {
+                Some((ThreadState::Runnable, None)) => break,
+                Some((ThreadState::Waiting(_), _)) => waiting += 1,
+                _ => (),
+            }
+            assert!(waiting < 20, "a woken thread looks like a waiting one");
+        }
+    });
+}
+
 #[test]
 fn snapshots_may_be_taken_while_threads_begin_and_end() {
     let _watch = Watch::new("snapshots of a storm");

@@ -232,8 +232,12 @@ impl<'a> Observer<'a> {
 
     /// Asks the program and all that descends from it to end (SIGTERM), or ends them (SIGKILL).
     ///
-    /// Those that cannot be ended are left alone: they have ended, or belong to somebody else.
+    /// Those that cannot be ended are left alone: they have ended, or belong to somebody else. Nobody is ended where the
+    /// numbers are not those of this program's PID namespace ([`Source::has_our_numbers`]).
     pub fn terminate(&mut self, force: bool) {
+        if !self.source.has_our_numbers() {
+            return;
+        }
         self.tree_at = None;
         self.find_tree(Instant::now());
         let signal = if force { libc::SIGKILL } else { libc::SIGTERM };

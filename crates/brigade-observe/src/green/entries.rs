@@ -9,9 +9,12 @@
 //!    asked whether the record is still its: the number of the thread, which is never given twice, must be the same
 //!    both times, and so must be all that never changes. What was read in between (the name) is then the thread's.
 //! 3. What does not fit is read again a few times, and then counted as changing. What cannot be read is left out.
+//! 4. Reading ends: what was not read when the time is up is not read, and the report says so. A process may claim
+//!    millions of entries that cost a call to the kernel each.
 
 use std::collections::HashMap;
 use std::io;
+use std::time::Instant;
 
 use brigade_event::outside::{EPOCH_SHIFT, REASON_MASK, SINCE_SHIFT, TIMED, Word};
 use brigade_event::{ThreadState, WaitReason};
@@ -72,6 +75,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) changing: usize,
     /// Whether there are more entries than were looked at.
     pub(crate) is_cut: bool,
+    /// When the time is up.
+    until: Instant,
 }
 
 /// An entry with a thread.
@@ -103,7 +108,7 @@ pub(crate) fn same_wait(one: u64, other: u64) -> bool {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(memory: &'a dyn Memory, header: Header) -> Reader<'a> {
+    pub(crate) fn new(memory: &'a dyn Memory, header: Header, until: Instant) -> Reader<'a> {
         Reader {
             memory,
             header,
@@ -112,6 +117,7 @@ impl<'a> Reader<'a> {
             seen: Vec::new(),
             changing: 0,
             is_cut: false,
+            until,
         }
     }
 
@@ -123,6 +129,10 @@ impl<'a> Reader<'a> {
             for number in 0..count {
                 batch.push(first.wrapping_add(number.wrapping_mul(size)));
                 if batch.len() == BATCH {
+                    if Instant::now() >= self.until {
+                        self.is_cut = true;
+                        return Ok(());
+                    }
                     self.read_patiently(std::mem::take(&mut batch))?;
                 }
             }
@@ -288,7 +298,15 @@ impl<'a> Reader<'a> {
         let kind = task.get(self.header.size(Word::TaskKind)).copied();
         let is_green = kind.map(u64::from) == Some(self.header.get(Word::TaskGreen));
         let is_done = get(Word::TaskJoiner) == self.header.get(Word::TaskDone);
-        let reason = WaitReason::from_u8((bound.wait_word & REASON_MASK) as u8);
+        let park = half(task, self.header.size(Word::TaskPark)).unwrap_or(0);
+        // Who was woken takes his wait back himself, when he runs.
+        let is_woken = is_green
+            && switches & 1 == 0
+            && u64::from(park) & self.header.get(Word::TaskWoken) != 0;
+        let reason = match WaitReason::from_u8((bound.wait_word & REASON_MASK) as u8) {
+            _ if is_woken => WaitReason::None,
+            reason => reason,
+        };
         let state = match reason {
             _ if is_done => ThreadState::Terminated,
             WaitReason::None if switches & 1 != 0 || !is_green => ThreadState::Running,

@@ -19,6 +19,7 @@ mod tests;
 
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use brigade_event::outside::Word;
 
@@ -28,7 +29,11 @@ use self::entries::Reader;
 use self::header::Header;
 use self::memory::{Memory, ProcessMemory};
 use crate::look::Process;
+use crate::proc_text::Stat;
 use crate::source::Source;
+
+/// Reading ends after so long. Some millions of threads are read in it, and nobody has more.
+const MOST_TIME: Duration = Duration::from_secs(10);
 
 /// What is known of the green threads of a process.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +76,17 @@ pub fn green_threads(source: &Source, process: &Process) -> Green {
     if process.is_kernel_thread || process.is_zombie {
         return Green::NotBrigade;
     }
-    match read(source, process.pid) {
+    if !source.has_our_numbers() {
+        return Green::Unreadable(
+            "/proc here numbers processes as another PID namespace does".to_owned(),
+        );
+    }
+    let found = read(source, process.pid);
+    // What was read may be another process: the number is free as soon as this one has ended.
+    if !is_same(source, process) {
+        return Green::Unreadable("it ended while it was read".to_owned());
+    }
+    match found {
         Ok(Some(report)) => Green::Threads(Box::new(report)),
         Ok(None) => Green::NotBrigade,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => denied(process),
@@ -82,18 +97,25 @@ pub fn green_threads(source: &Source, process: &Process) -> Green {
     }
 }
 
+/// Whether the number still is that of the process.
+fn is_same(source: &Source, process: &Process) -> bool {
+    let stat = source.text(&source.process(process.pid).join("stat"));
+    let stat = stat.ok().and_then(|text| Stat::parse(&text));
+    stat.is_some_and(|stat| stat.started_ticks == process.started_ticks)
+}
+
 fn read(source: &Source, pid: u32) -> io::Result<Option<GreenReport>> {
     let Some(address) = image::header_address(source, pid)? else {
         return Ok(None);
     };
     let memory =
         ProcessMemory::new(pid).ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
-    read_memory(&memory, address).map(Some)
+    read_memory(&memory, address, Instant::now() + MOST_TIME).map(Some)
 }
 
-fn read_memory(memory: &dyn Memory, address: u64) -> io::Result<GreenReport> {
+fn read_memory(memory: &dyn Memory, address: u64, until: Instant) -> io::Result<GreenReport> {
     let header = Header::read(memory, address)?;
-    let mut reader = Reader::new(memory, header);
+    let mut reader = Reader::new(memory, header, until);
     if reader.header.get(Word::Started) != 0 {
         reader.read_all()?;
     }

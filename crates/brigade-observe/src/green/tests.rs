@@ -2,11 +2,17 @@
 
 use std::cell::Cell;
 use std::io;
+use std::time::Instant;
 
 use brigade_event::outside::{COUNT, MAGIC, VERSION, Word};
 
 use super::memory::{Memory, Place, fake::Fake};
-use super::read_memory;
+use super::report::GreenReport;
+use super::{MOST_TIME, read_memory};
+
+fn read_for_long(memory: &dyn Memory, address: u64) -> io::Result<GreenReport> {
+    read_memory(memory, address, Instant::now() + MOST_TIME)
+}
 
 const HEADER: u64 = 0x1_0000;
 const SITE: u64 = 0x2_0000;
@@ -57,6 +63,8 @@ fn words() -> Vec<u64> {
         (Word::SampleText, TEXT),
         (Word::SampleTextBytes, FILE),
         (Word::SampleTextLen, 4),
+        (Word::TaskPark, 72),
+        (Word::TaskWoken, 1),
     ];
     for (word, number) in numbers {
         words[word as usize] = number;
@@ -99,7 +107,7 @@ fn add_thread(fake: &mut Fake, number: u64, id: u64) {
 fn a_process_that_tells_the_truth_is_read() {
     let mut fake = process(&words(), 16);
     add_thread(&mut fake, 3, 7);
-    let report = read_memory(&fake, HEADER).unwrap();
+    let report = read_for_long(&fake, HEADER).unwrap();
     assert_eq!(
         (report.green, report.each.len(), report.changing),
         (1, 1, 0)
@@ -113,12 +121,30 @@ fn a_process_that_tells_the_truth_is_read() {
 }
 
 #[test]
+fn a_thread_that_was_woken_and_has_not_run_is_runnable_and_waits_for_nothing() {
+    let mut fake = process(&words(), 16);
+    add_thread(&mut fake, 3, 7);
+    let record = fake.0.get_mut(&(0x100_0000 + 0x3000)).unwrap();
+    record[72] = 2 | 1;
+    let report = read_for_long(&fake, HEADER).unwrap();
+    let thread = &report.each[0];
+    assert_eq!(
+        (thread.state.as_str(), &thread.waits_at),
+        ("Runnable", &None)
+    );
+    let record = fake.0.get_mut(&(0x100_0000 + 0x3000)).unwrap();
+    record[72] = 2;
+    let report = read_for_long(&fake, HEADER).unwrap();
+    assert_eq!(report.each[0].state, "Waiting(mutex)");
+}
+
+#[test]
 fn a_record_that_belongs_to_another_entry_is_not_shown() {
     let mut fake = process(&words(), 16);
     add_thread(&mut fake, 3, 7);
     let record = fake.0.get_mut(&(0x100_0000 + 0x3000)).unwrap();
     record[48] ^= 64;
-    let report = read_memory(&fake, HEADER).unwrap();
+    let report = read_for_long(&fake, HEADER).unwrap();
     assert_eq!((report.each.len(), report.changing), (0, 1));
 }
 
@@ -164,7 +190,7 @@ fn a_record_that_is_used_again_while_it_is_read_is_one_thread_or_the_other() {
             reads: Cell::new(0),
             turn,
         };
-        let report = read_memory(&turning, HEADER).unwrap();
+        let report = read_for_long(&turning, HEADER).unwrap();
         assert_eq!(report.each.len(), 1);
         let thread = &report.each[0];
         let seen = (thread.id, thread.name.as_deref().unwrap());
@@ -201,8 +227,21 @@ impl Memory for Restless {
 fn a_thread_whose_wait_changes_at_each_look_is_counted_and_not_described() {
     let mut fake = process(&words(), 16);
     add_thread(&mut fake, 3, 7);
-    let report = read_memory(&Restless(fake, Cell::new(0)), HEADER).unwrap();
+    let report = read_for_long(&Restless(fake, Cell::new(0)), HEADER).unwrap();
     assert_eq!((report.each.len(), report.changing), (0, 1));
+}
+
+#[test]
+fn when_the_time_is_up_the_rest_is_not_read_and_the_report_says_so() {
+    let mut words = words();
+    words[Word::FirstChunk as usize] = 1 << 20;
+    words[Word::Chunks as usize] = 2;
+    let mut fake = process(&words, 1 << 20);
+    add_thread(&mut fake, 3, 7);
+    let report = read_memory(&fake, HEADER, Instant::now()).unwrap();
+    assert_eq!((report.each.len(), report.is_cut), (0, true));
+    let report = read_for_long(&fake, HEADER).unwrap();
+    assert_eq!((report.each.len(), report.is_cut), (1, false));
 }
 
 #[test]
@@ -219,7 +258,7 @@ fn headers_that_are_damaged_or_of_another_version_are_refused_with_the_reason() 
     ] {
         let mut words = words();
         words[word as usize] = value;
-        let error = read_memory(&process(&words, 0), HEADER).unwrap_err();
+        let error = read_for_long(&process(&words, 0), HEADER).unwrap_err();
         assert_eq!(
             error.kind(),
             io::ErrorKind::InvalidData,
@@ -228,7 +267,7 @@ fn headers_that_are_damaged_or_of_another_version_are_refused_with_the_reason() 
     }
     let mut fake = process(&words(), 0);
     fake.0.get_mut(&HEADER).unwrap()[0] = b'x';
-    let error = read_memory(&fake, HEADER).unwrap_err();
+    let error = read_for_long(&fake, HEADER).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 }
 
@@ -287,7 +326,7 @@ fn whatever_a_process_has_in_its_memory_reading_it_ends_without_a_panic() {
         fake.0.remove(&ENTRIES);
         fake.0
             .insert(TABLE, bytes(&[liar.next() | 1, liar.next() | 1]));
-        if let Ok(report) = read_memory(&Liar { fake, ..liar }, HEADER) {
+        if let Ok(report) = read_for_long(&Liar { fake, ..liar }, HEADER) {
             assert!(report.each.len() + report.changing <= 48);
         }
     }
