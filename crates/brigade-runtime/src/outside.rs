@@ -17,6 +17,8 @@ static TEXT: &str = "brigade";
 // A reader tells the words of the sample apart by their values.
 const _: () = assert!(SITE.line() != SITE.column() && SITE.file().len() != TEXT.len());
 
+// SAFETY: (link_section) the section has a name of its own, which neither the linker nor the loader gives a meaning. What
+// is put there is initialised data that is written to, as the section's flags, which follow from the type, say.
 #[used]
 #[unsafe(link_section = ".brigade")]
 static HEADER: Header = sample(LockTag::describe(task::describe(roster::describe(
