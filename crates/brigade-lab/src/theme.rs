@@ -196,6 +196,15 @@ mod tests {
     }
 
     #[test]
+    fn every_name_that_is_listed_is_an_experiment() {
+        for theme in Theme::ALL {
+            for name in theme.names() {
+                assert!(experiments::find(name).is_some(), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn every_experiment_is_listed_under_one_theme() {
         for experiment in experiments::all() {
             let name = experiment.info().name;
