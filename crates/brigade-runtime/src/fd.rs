@@ -391,6 +391,16 @@ impl Fd {
         }
     }
 
+    /// Something about the file has changed that the reactor may not hear of: whoever waits looks again, and so does
+    /// whoever is about to wait.
+    pub(crate) fn disturb(self, ready: &mut List<Task>) {
+        let mut waiters = self.entry.waiters.lock();
+        for interest in [Interest::Read, Interest::Write] {
+            self.entry.words[interest as usize].advance(false, false);
+            fire(&mut waiters, interest, ready);
+        }
+    }
+
     /// Whether the entry holds nothing but, perhaps, facts.
     pub(crate) fn is_registered(self) -> bool {
         self.entry.waiters.lock().reactor != 0
@@ -399,11 +409,10 @@ impl Fd {
     /// Registers the file with a reactor without waiting for it; `register` as for [`Fd::enlist`].
     pub(crate) fn enroll(
         self,
-        register: impl FnOnce(u32, u32) -> Result<(u32, bool), c_int>,
+        register: impl FnOnce(u32, u32) -> Result<u32, c_int>,
     ) -> Result<(), c_int> {
         let mut waiters = self.entry.waiters.lock();
-        let (reactor, _) = register(waiters.reactor, self.facts().generation())?;
-        waiters.reactor = reactor;
+        waiters.reactor = register(waiters.reactor, self.facts().generation())?;
         Ok(())
     }
 
@@ -459,22 +468,23 @@ impl Fd {
 
     /// Puts `waiter` into the list of its direction unless there is something to do at once. `register` is called
     /// under the lock with the reactor that the file is registered with (0: none) and the generation; it returns
-    /// the one it is registered with afterwards, and whether a fresh registration will report the present state.
+    /// the one it is registered with afterwards.
     pub(crate) fn enlist(
         self,
         interest: Interest,
         seen: Seen,
         waiter: &Waiter,
-        register: impl FnOnce(u32, u32) -> Result<(u32, bool), c_int>,
+        register: impl FnOnce(u32, u32) -> Result<u32, c_int>,
     ) -> Result<Enlisted, c_int> {
         let mut waiters = self.entry.waiters.lock();
         let facts = self.facts();
         if facts.generation() != seen.generation {
             return Ok(Enlisted::Closed);
         }
-        let (reactor, fresh) = register(waiters.reactor, seen.generation)?;
-        waiters.reactor = reactor;
-        if !fresh && !self.entry.words[interest as usize].is_still(seen.word) {
+        waiters.reactor = register(waiters.reactor, seen.generation)?;
+        // Also of a file that was registered just now: the kernel then tells what it is ready for, which is not all that
+        // `disturb` may have been told of.
+        if !self.entry.words[interest as usize].is_still(seen.word) {
             return Ok(Enlisted::Ready);
         }
         waiter.next.set(waiters.first[interest as usize]);

@@ -6,6 +6,7 @@
 
 use std::ptr::NonNull;
 
+use brigade_context::prim::sys;
 use brigade_event::WaitReason;
 use libc::c_int;
 
@@ -218,6 +219,43 @@ pub fn closed(number: c_int) {
         fd.stir(&mut ready);
         schedule(ready);
     }
+}
+
+/// A direction of the socket `number` has been shut, or both have: whoever waits for it tries again.
+///
+/// The kernel tells a reactor of that as of every change: by what the socket is ready for *now*. A Unix socket whose
+/// peer reads nothing is ready for nothing when its own half is shut for writing (`unhinted`), though a write that waits
+/// must end.
+pub fn shut(number: c_int, unhinted: bool) {
+    let Some(fd) = Fd::get(number) else {
+        return;
+    };
+    let mut ready = List::new();
+    fd.disturb(&mut ready);
+    if unhinted && !fd.facts().has(fact::KNOWN) {
+        // Other numbers may name the same socket.
+        let own = identity(number);
+        fd::for_each(|other| {
+            let may_be =
+                other.number() != number && !other.facts().has_any(fact::KNOWN | fact::OURS);
+            if may_be && own.is_some() && identity(other.number()) == own {
+                other.disturb(&mut ready);
+            }
+        });
+    }
+    schedule(ready);
+}
+
+/// What tells a file from all others: the same for all numbers that name it.
+fn identity(number: c_int) -> Option<(u64, u64)> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    let arguments = [number as usize, stat.as_mut_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: the place is as large as the kernel's structure; a number that is not open gives an error.
+    let result = unsafe { sys::call(libc::SYS_fstat, arguments) };
+    // SAFETY: the kernel has filled it.
+    (result >= 0)
+        .then(|| unsafe { stat.assume_init() })
+        .map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 /// Somebody may close `number` unseen (a `FILE` does): nothing is learnt of it until it is opened or closed again.

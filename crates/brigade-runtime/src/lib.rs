@@ -134,7 +134,7 @@ pub mod waits {
 #[cfg(not(loom))]
 pub mod descriptors {
     pub use crate::fd::{Facts, Fd, Interest, Seen, fact};
-    pub use crate::io::{Wait, Wanted, closed, closing, lent, opened, replacing, shared};
+    pub use crate::io::{Wait, Wanted, closed, closing, lent, opened, replacing, shared, shut};
 }
 
 /// Waiting for descriptors without a thread: for futures.

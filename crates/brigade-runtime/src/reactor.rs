@@ -172,17 +172,16 @@ impl Reactor {
     }
 
     /// Registers `fd` unless it is registered, here or with another reactor (`with`). `trusted`: nobody can have
-    /// closed the file unseen. Returns the reactor it is registered with, and whether the present state will be
-    /// reported. Called under the lock of the entry.
+    /// closed the file unseen. Returns the reactor it is registered with. Called under the lock of the entry.
     pub(crate) fn register(
         &self,
         fd: Fd,
         generation: u32,
         with: u32,
         trusted: bool,
-    ) -> Result<(u32, bool), c_int> {
+    ) -> Result<u32, c_int> {
         if with != 0 && trusted {
-            return Ok((with, false));
+            return Ok(with);
         }
         let id = match self.id() {
             0 => self.open()?,
@@ -202,7 +201,7 @@ impl Reactor {
             Err(error) => return Err(error),
             Ok(()) => {}
         }
-        Ok((id, true))
+        Ok(id)
     }
 
     /// Becomes the one that polls. False: somebody is.

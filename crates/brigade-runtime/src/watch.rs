@@ -158,7 +158,7 @@ fn register(
     generation: u32,
     with: u32,
     trusted: bool,
-) -> Result<(u32, bool), c_int> {
+) -> Result<u32, c_int> {
     let was_open = shared.reactor.is_open();
     let registered = shared.reactor.register(fd, generation, with, trusted);
     if !was_open {

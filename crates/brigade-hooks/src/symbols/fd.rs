@@ -10,7 +10,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use brigade_runtime::descriptors::{
-    Fd, Interest, closed, closing, fact, lent, opened, replacing, shared,
+    Fd, Interest, closed, closing, fact, lent, opened, replacing, shared, shut,
 };
 use brigade_runtime::park::{self, Green, blocking};
 use libc::{c_char, c_int, c_uint, c_ulong, c_void, sockaddr, socklen_t};
@@ -21,7 +21,7 @@ use super::wait::{self, AGAIN, Operation, call, is_nonblocking, kind, poll_now, 
 use crate::status::Hook;
 
 /// The hooks of this module.
-pub(super) static HOOKS: [Hook; 18] = [
+pub(super) static HOOKS: [Hook; 19] = [
     SOCKET.hook(socket as *const ()),
     SOCKETPAIR.hook(socketpair as *const ()),
     PIPE.hook(pipe as *const ()),
@@ -39,6 +39,7 @@ pub(super) static HOOKS: [Hook; 18] = [
     FCNTL64.hook(fcntl64 as *const ()),
     IOCTL.hook(ioctl as *const ()),
     SETSOCKOPT.hook(setsockopt as *const ()),
+    SHUTDOWN.hook(shutdown as *const ()),
     FDOPEN.hook(fdopen as *const ()),
 ];
 
@@ -117,6 +118,11 @@ type SetOption = unsafe extern "C" fn(c_int, c_int, c_int, *const c_void, sockle
 // SAFETY: the signature is compared below.
 static SETSOCKOPT: Next<SetOption> = unsafe { Next::new(c"setsockopt") };
 const _: [SetOption; 2] = [setsockopt, libc::setsockopt];
+
+type Shutdown = unsafe extern "C" fn(c_int, c_int) -> c_int;
+// SAFETY: the signature is compared below.
+static SHUTDOWN: Next<Shutdown> = unsafe { Next::new(c"shutdown") };
+const _: [Shutdown; 2] = [shutdown, libc::shutdown];
 
 type FdOpen = unsafe extern "C" fn(c_int, *const c_char) -> *mut libc::FILE;
 // SAFETY: the signature is compared below.
@@ -688,6 +694,20 @@ pub(crate) unsafe extern "C" fn setsockopt(
     }
     fd.set_timeout_ns(interest, timeval_ns(time));
     fd.learn(fd.facts(), fact::TIMEOUTS, 0);
+    result
+}
+
+/// # Safety
+/// As in libc.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn shutdown(number: c_int, how: c_int) -> c_int {
+    // SAFETY: the caller's contract.
+    let result = unsafe { SHUTDOWN.get()(number, how) };
+    if result == 0 {
+        let unhinted =
+            how == libc::SHUT_WR && wait::socket_option(number, libc::SO_DOMAIN) == libc::AF_UNIX;
+        shut(number, unhinted);
+    }
     result
 }
 

@@ -42,7 +42,7 @@ unsafe extern "C" {
 }
 
 /// All hooked functions.
-pub(super) static CALLS: [Call; 85] = [
+pub(super) static CALLS: [Call; 86] = [
     silent("__poll_chk", __poll_chk as *const ()),
     silent("__ppoll_chk", __ppoll_chk as *const ()),
     silent("__pread64_chk", __pread64_chk as *const ()),
@@ -442,6 +442,14 @@ pub(super) static CALLS: [Call; 85] = [
         // SAFETY: descriptor -1 is never open, and no memory is passed.
         || unsafe {
             libc::setsockopt(-1, 0, 0, null(), 0);
+        },
+    ),
+    call(
+        "shutdown",
+        libc::shutdown as *const (),
+        // SAFETY: descriptor -1 is never open.
+        || unsafe {
+            libc::shutdown(-1, libc::SHUT_WR);
         },
     ),
     call(

@@ -28,7 +28,7 @@ use brigade::runtime::{Builder, Runtime};
 use calls::Via;
 
 /// A run that takes longer counts as hung, in seconds.
-const HANG_AFTER_SECONDS: u64 = 15;
+const HANG_AFTER_SECONDS: u64 = 60;
 
 /// One run of a script.
 #[derive(Debug)]

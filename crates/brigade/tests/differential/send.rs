@@ -306,25 +306,79 @@ fn the_reader_goes_away_in_the_middle() {
     });
 }
 
+/// Shuts the half of `fd` for writing when bytes have come to `peer` and some time for the writer to block has passed.
+fn shut_when_bytes_have_come_to(peer: c_int, fd: c_int) {
+    let mut one = libc::pollfd {
+        fd: peer,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    assert_eq!(Via::Kernel.poll(&mut one, 1, -1), Ok(1));
+    std::thread::sleep(Duration::from_millis(10));
+    // SAFETY: the call takes numbers only, of a descriptor that the script owns.
+    assert_eq!(unsafe { libc::shutdown(fd, libc::SHUT_WR) }, 0);
+}
+
 #[test]
 fn our_own_half_is_shut_in_the_middle() {
     same(|run| {
+        let bytes = vec![1; MUCH];
         for kind in [Kind::Tcp, Kind::UnixStream] {
-            let pair = Pair::new(run.via, kind, true);
+            for private in [true, false] {
+                let pair = Pair::new(run.via, kind, private);
+                let (a, b) = (pair.a, pair.b);
+                let end = later(move || shut_when_bytes_have_come_to(a, b));
+                let result = run.via.send_all_of(b, &bytes, libc::MSG_NOSIGNAL);
+                run.note((kind, private), result.map(|sent| sent > 0 && sent < MUCH));
+                let next = run.via.send_all_of(b, b"x", libc::MSG_NOSIGNAL);
+                run.note("next", next);
+                end.join().expect("the other thread");
+            }
+        }
+    });
+}
+
+#[test]
+fn our_own_half_is_shut_by_another_name_while_it_is_full() {
+    same(|run| {
+        for kind in [Kind::UnixStream, Kind::UnixSequence] {
+            for writes_by_the_new_name in [true, false] {
+                let pair = Pair::new(run.via, kind, true);
+                let (a, b) = (pair.a, pair.b);
+                // SAFETY: the call takes a number only.
+                let new = unsafe { libc::dup(b) };
+                assert!(new >= 0);
+                let (writes, shuts) = match writes_by_the_new_name {
+                    true => (new, b),
+                    false => (b, new),
+                };
+                fill(b);
+                let end = later(move || shut_when_bytes_have_come_to(a, shuts));
+                let result = run.via.send_all_of(writes, &[0; 100], libc::MSG_NOSIGNAL);
+                run.note((kind, writes_by_the_new_name), result);
+                end.join().expect("the other thread");
+                // SAFETY: `new` was made above and is nobody else's.
+                unsafe { libc::close(new) };
+            }
+        }
+    });
+}
+
+/// Nothing tells the kernel thread that shuts it whether the writer has begun to wait.
+#[test]
+fn our_own_half_is_shut_at_any_time() {
+    same(|run| {
+        for round in 0..300_u64 {
+            let pair = Pair::new(run.via, Kind::UnixStream, true);
+            fill(pair.b);
             let b = pair.b;
-            let end = later(move || {
-                std::thread::sleep(Duration::from_millis(10));
-                // SAFETY: the call takes numbers only, of descriptors that the script owns.
+            let end = std::thread::spawn(move || {
+                let begun = std::time::Instant::now();
+                while begun.elapsed() < Duration::from_micros(round % 60) {}
+                // SAFETY: the call takes numbers only, of a descriptor that the script owns.
                 unsafe { libc::shutdown(b, libc::SHUT_WR) }
             });
-            let result = run
-                .via
-                .send_all_of(pair.b, &vec![1; MUCH], libc::MSG_NOSIGNAL);
-            run.note(kind, result.map(|sent| sent > 0 && sent < MUCH));
-            run.note(
-                "next",
-                run.via.send_all_of(pair.b, b"x", libc::MSG_NOSIGNAL),
-            );
+            run.note(round, run.via.send_all_of(b, &[0; 100], libc::MSG_NOSIGNAL));
             end.join().expect("the other thread");
         }
     });
