@@ -65,11 +65,13 @@ fn exit_of(comparison: &Comparison) -> Exit {
 fn text(comparison: &Comparison) -> String {
     let mut text = String::new();
     for (run, side) in comparison.runs.iter().zip(["A", "B"]) {
+        let begun = run.begun.as_ref();
         let what = format!(
-            "{}: {} scale, seed {}; {}",
+            "{}: {} scale, seed {}{}; {}",
             run.name,
             run.scale.name(),
             run.seed,
+            begun.map_or_else(String::new, |begun| format!(", begun {begun}")),
             run.machine
         );
         text += &filled(&format!("{side}  "), "   ", &what);

@@ -1,6 +1,7 @@
 //! `brigade lab`: lists and runs experiments.
 
 use std::io;
+use std::time::SystemTime;
 
 use brigade_lab::machine::Environment;
 use brigade_lab::{
@@ -194,6 +195,7 @@ fn carry_out(
     let mut document = Document {
         schema_version: SCHEMA_VERSION,
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        begun: Some(humantime::format_rfc3339_seconds(SystemTime::now()).to_string()),
         scale: context.scale,
         seed,
         environment: Environment::read(),

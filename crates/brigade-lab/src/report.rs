@@ -39,6 +39,9 @@ pub struct Document {
     pub schema_version: u32,
     /// The version of the program that measured.
     pub program_version: String,
+    /// When the run began: RFC 3339, UTC, to the second. Documents of older programs do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<String>,
     /// How much work was done.
     pub scale: Scale,
     /// What the orders of runs were drawn from; the same seed gives the same orders.

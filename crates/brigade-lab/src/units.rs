@@ -67,6 +67,20 @@ fn bytes(value: f64) -> String {
     format!("{value:.0} B")
 }
 
+/// `value` as a plain number and what is counted, in the singular where "1" is what is shown.
+///
+/// ```
+/// use brigade_lab::units::counted;
+/// assert_eq!(counted(1.0, "switch", "switches"), "1 switch");
+/// assert_eq!(counted(1.5, "switch", "switches"), "1.50 switches");
+/// ```
+#[must_use]
+pub fn counted(value: f64, one: &str, many: &str) -> String {
+    let number = show(value, Unit::Count);
+    let what = if number == "1" { one } else { many };
+    format!("{number} {what}")
+}
+
 /// A plain number: thousands separated from 1,000 on, fewer digits after the point as it grows.
 fn count(value: f64) -> String {
     if value.abs() < 1000.0 {

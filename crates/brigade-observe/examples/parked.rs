@@ -1,6 +1,7 @@
 //! Green threads that wait in known ways, for somebody outside to look at.
 //!
 //! `parked mix N`: N threads sleep for an hour, one holds a mutex "till" and three want it, one joins the holder.
+//! `parked headless N`: the same, and the main thread of the program has ended.
 //! `parked deadlock`: two threads take two mutexes in opposite orders, and the main thread joins them.
 //! `parked churn`: threads begin, wait and end as fast as they can.
 //!
@@ -21,9 +22,10 @@ fn main() {
     let number = arguments.get(1).and_then(|text| text.parse().ok());
     match arguments.first().map(String::as_str) {
         Some("mix") => mix(number.unwrap_or(10)),
+        Some("headless") => headless(number.unwrap_or(10)),
         Some("deadlock") => deadlock(),
         Some("churn") => churn(number.unwrap_or(4)),
-        _ => eprintln!("usage: parked mix|deadlock|churn [N]"),
+        _ => eprintln!("usage: parked mix|headless|deadlock|churn [N]"),
     }
 }
 
@@ -34,6 +36,12 @@ fn say_ready_and_wait_for_the_end() {
 
 fn named(name: &str) -> thread::Builder {
     thread::Builder::new().name(name.into())
+}
+
+fn headless(sleepers: usize) {
+    std::thread::spawn(move || mix(sleepers));
+    // SAFETY: ends this thread and nothing else; nothing on its stack is in use by others.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
 }
 
 fn mix(sleepers: usize) {

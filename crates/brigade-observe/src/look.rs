@@ -27,8 +27,12 @@ pub struct Process {
     pub user: Option<u32>,
     /// Whether it is a thread of the kernel.
     pub is_kernel_thread: bool,
-    /// Whether it has ended and its parent has not asked for that.
+    /// Whether it has ended and its parent has not asked for that. A process whose main thread alone has ended has not.
     pub is_zombie: bool,
+    /// The number of a thread through which the kernel shows the memory: that of the process, unless its main thread has
+    /// ended before others.
+    #[serde(skip)]
+    pub memory_tid: u32,
     /// The number of its parent.
     pub parent: u32,
     /// When it was started, in clock ticks since the machine was.
@@ -128,13 +132,23 @@ impl Look {
         let text = source.text(&directory.join("stat")).map_err(io)?;
         let stat =
             Stat::parse(&text).ok_or_else(|| Error::other(pid, "its stat cannot be read"))?;
-        let command = source.text(&directory.join("cmdline")).unwrap_or_default();
+        let threads = threads(source, &directory.join("task")).map_err(io)?;
+        // The main thread may end before the others; what belongs to all is then theirs.
+        let alive = match stat.state {
+            'Z' => threads.iter().find(|thread| thread.state != 'Z'),
+            _ => None,
+        };
+        let memory_tid = alive.map_or(pid, |thread| thread.tid);
+        let command = source
+            .text(&source.process(memory_tid).join("cmdline"))
+            .unwrap_or_default();
         let process = Process {
             pid,
             command: clean(command.trim_end_matches('\0').replace('\0', " ").trim()),
             user: keyed(&status, "Uid").and_then(|user| u32::try_from(user).ok()),
             is_kernel_thread: stat.flags & KERNEL_THREAD != 0,
-            is_zombie: stat.state == 'Z',
+            is_zombie: stat.state == 'Z' && alive.is_none(),
+            memory_tid,
             parent: stat.parent,
             started_ticks: stat.started_ticks,
             name: stat.name,
@@ -144,7 +158,7 @@ impl Look {
             process,
             run_ns: ticks_ns(stat.user_ticks.saturating_add(stat.system_ticks)),
             child_ns: ticks_ns(stat.child_ticks),
-            threads: threads(source, &directory.join("task")).map_err(io)?,
+            threads,
         })
     }
 

@@ -37,6 +37,11 @@ fn named<'a>(report: &'a GreenReport, name: &'a str) -> impl Iterator<Item = &'a
 /// Looks at `parked mix` until all of its threads wait, and checks what is said of them.
 fn assert_mix_is_seen(program: &Path, sleepers: usize) {
     let target = Target::start(Command::new(program).args(["mix", &sleepers.to_string()]));
+    assert_the_mix_of_is_seen(&target, sleepers);
+}
+
+/// The same of a target that has been started.
+fn assert_the_mix_of_is_seen(target: &Target, sleepers: usize) {
     let report = until(
         || report(target.pid()),
         |report| {
@@ -72,6 +77,16 @@ fn assert_mix_is_seen(program: &Path, sleepers: usize) {
 #[test]
 fn threads_are_seen_with_state_place_lock_and_holder() {
     assert_mix_is_seen(&example("parked"), 300);
+}
+
+#[test]
+fn a_program_whose_main_thread_has_ended_tells_the_same() {
+    let target = Target::start(Command::new(example("parked")).args(["headless", "5"]));
+    assert_the_mix_of_is_seen(&target, 5);
+    let look = Look::take(&Source::new(), target.pid()).unwrap();
+    assert_eq!(look.threads[0].state, 'Z');
+    assert!(!look.process.is_zombie);
+    assert!(look.process.command.ends_with("parked headless 5"));
 }
 
 #[test]

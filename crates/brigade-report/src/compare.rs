@@ -44,6 +44,8 @@ pub struct Run {
     pub name: String,
     /// The machine in one line.
     pub machine: String,
+    /// When it began: RFC 3339, UTC; `None` where the document does not say.
+    pub begun: Option<String>,
     /// How much work was done.
     pub scale: Scale,
     /// What the orders of runs were drawn from.
@@ -125,8 +127,8 @@ impl Comparison {
     /// ```
     /// # use brigade_lab::{Document, SCHEMA_VERSION, Scale, machine::Environment};
     /// # let document = Document {
-    /// #     schema_version: SCHEMA_VERSION, program_version: "0.1.0".to_owned(), scale: Scale::Quick,
-    /// #     seed: 1, environment: Environment::read(), reports: Vec::new(), interrupted: false,
+    /// #     schema_version: SCHEMA_VERSION, program_version: "0.1.0".to_owned(), begun: None,
+    /// #     scale: Scale::Quick, seed: 1, environment: Environment::read(), reports: Vec::new(), interrupted: false,
     /// # };
     /// let comparison = brigade_report::Comparison::of(["a.json", "b.json"], [&document, &document]);
     /// assert_eq!(comparison.changed, 0);
@@ -210,6 +212,7 @@ fn run(name: &str, document: &Document) -> Run {
     Run {
         name: name.to_owned(),
         machine: document.environment.line(),
+        begun: document.begun.clone(),
         scale: document.scale,
         seed: document.seed,
         interrupted: document.interrupted,

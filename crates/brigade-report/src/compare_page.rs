@@ -61,7 +61,10 @@ fn runs(comparison: &Comparison) -> Markup {
                     dd {
                         strong { (run.name) }
                         div.small { (run.machine) }
-                        div.small { (run.scale.name()) " scale, seed " (run.seed) }
+                        div.small {
+                            (run.scale.name()) " scale, seed " (run.seed)
+                            @if let Some(begun) = &run.begun { ", begun " (begun) }
+                        }
                     }
                 }
             }

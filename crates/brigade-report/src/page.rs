@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use brigade_lab::machine::Environment;
 use brigade_lab::units::{Unit, show};
-use brigade_lab::{Document, Report, Scale, Verdict};
+use brigade_lab::{Document, Report, Scale, Theme, Verdict};
 use maud::{Markup, PreEscaped, html};
 
 use crate::section::section;
@@ -28,6 +28,7 @@ use crate::shell::{badge, class_of, saved_data, shell, sign};
 /// let document = Document {
 ///     schema_version: SCHEMA_VERSION,
 ///     program_version: "0.1.0".to_owned(),
+///     begun: Some("2026-11-22T10:00:00Z".to_owned()),
 ///     scale: Scale::Quick,
 ///     seed: 1,
 ///     environment: Environment::read(),
@@ -133,6 +134,7 @@ fn machine(document: &Document) -> Markup {
         show(seconds * 1e9, Unit::Nanoseconds)
     );
     let mut facts = facts(&document.environment);
+    facts.extend(document.begun.clone().map(|begun| ("Begun", begun)));
     facts.push(("Run", run));
     html! {
         section.card aria-labelledby="machine" {
@@ -191,6 +193,7 @@ pub(crate) fn facts(environment: &Environment) -> Vec<(&'static str, String)> {
 }
 
 fn summary(document: &Document, ids: &[String]) -> Markup {
+    let groups = by_theme(&document.reports);
     html! {
         section.card aria-labelledby="summary" {
             h2 #summary { "Summary" }
@@ -202,14 +205,13 @@ fn summary(document: &Document, ids: &[String]) -> Markup {
                             th scope="col" { "Verdict" }
                         }
                     }
-                    tbody {
-                        @for (report, id) in document.reports.iter().zip(ids) {
-                            tr {
-                                th scope="row" {
-                                    a href={ "#" (id) } { (report.name) }
-                                    div.small { (report.claim) }
-                                }
-                                td { (badge(&report.verdict)) }
+                    @for (theme, members) in &groups {
+                        tbody {
+                            @if groups.len() > 1 {
+                                tr.theme { th scope="rowgroup" colspan="2" { (theme.title()) } }
+                            }
+                            @for index in members {
+                                (verdict_row(&document.reports[*index], &ids[*index]))
                             }
                         }
                     }
@@ -217,6 +219,32 @@ fn summary(document: &Document, ids: &[String]) -> Markup {
             }
         }
     }
+}
+
+fn verdict_row(report: &Report, id: &str) -> Markup {
+    html! {
+        tr {
+            th scope="row" {
+                a href={ "#" (id) } { (report.name) }
+                div.small { (report.claim) }
+            }
+            td { (badge(&report.verdict)) }
+        }
+    }
+}
+
+/// The places of the reports of each theme, in the order in which the tour goes through the themes.
+fn by_theme(reports: &[Report]) -> Vec<(Theme, Vec<usize>)> {
+    let members = |theme: Theme| {
+        let own = reports
+            .iter()
+            .enumerate()
+            .filter(|(_, report)| Theme::of(&report.name) == theme);
+        (theme, own.map(|(index, _)| index).collect::<Vec<_>>())
+    };
+    let mut groups: Vec<_> = Theme::ALL.into_iter().map(members).collect();
+    groups.retain(|(_, members)| !members.is_empty());
+    groups
 }
 
 /// Claims that are not true here, with what was found instead.

@@ -145,3 +145,46 @@ fn a_refuted_claim_is_corrected_with_the_number() {
         .expect("corrections");
     assert!(page[start..].contains("with 8 MiB a switch costs 90 µs, sixty times as much"));
 }
+
+#[test]
+fn the_summary_goes_through_the_themes_in_the_order_of_the_tour_and_names_more_than_one() {
+    let mut document = fixture();
+    let heading = "scope=\"rowgroup\"";
+    let mut one = document.clone();
+    one.reports.truncate(1);
+    assert!(!brigade_report::page(&one).contains(heading));
+    for (report, name) in
+        document
+            .reports
+            .iter_mut()
+            .zip(["gil", "deadlock", "spawn-cost", "lock-order"])
+    {
+        report.name = name.to_owned();
+    }
+    let page = brigade_report::page(&document);
+    let summary = page.split("id=\"summary\"").nth(1).expect("a summary");
+    let due = [
+        "Threads and processes",
+        "#lab-spawn-cost",
+        "Races and locks",
+        "#lab-deadlock",
+        "#lab-lock-order",
+        "Interpreters",
+        "#lab-gil",
+        "Further experiments",
+    ];
+    let places: Vec<_> = due.map(|text| summary.find(text).expect(text)).into();
+    assert!(places.is_sorted(), "{places:?}");
+}
+
+#[test]
+fn the_page_says_when_the_run_began_if_the_document_does() {
+    let mut document = fixture();
+    assert!(!brigade_report::page(&document).contains("<dt>Begun</dt>"));
+    document.begun = Some("2026-11-22T10:00:00Z".to_owned());
+    let page = brigade_report::page(&document);
+    assert!(
+        page.contains("<dt>Begun</dt><dd>2026-11-22T10:00:00Z</dd>"),
+        "{page}"
+    );
+}

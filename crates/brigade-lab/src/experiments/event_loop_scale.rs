@@ -21,7 +21,7 @@ use crate::peer::Peer;
 use crate::probe;
 use crate::sample::{Sample, Samples};
 use crate::stats::quantile;
-use crate::units::{Unit, show};
+use crate::units::{Unit, counted, show};
 use crate::verdict::{Part, Premise, at_most_unless_past, times_larger};
 
 /// The experiment.
@@ -221,7 +221,11 @@ impl Experiment for EventLoopScale {
             ));
             parts.push(Part::new(
                 times_larger(&kernel(SWITCHES), &of(SWITCHES), FRACTION),
-                format!("{} switches per answer", show(SWITCHES, Unit::Count)),
+                counted(
+                    of(SWITCHES).median,
+                    "switch per answer",
+                    "switches per answer",
+                ),
             ));
             let undisturbed = samples.median(alone, CPU);
             parts.push(Part::new(
@@ -239,9 +243,9 @@ impl Experiment for EventLoopScale {
         let median = |key, unit| show(kernel(key).median, unit);
         if let Some(last) = parts.last_mut() {
             last.text += &format!(
-                "; against {}, {} switches and {} for kernel threads (p50 {}, p99 {})",
+                "; against {}, {} and {} for kernel threads (p50 {}, p99 {})",
                 median(MEMORY, Unit::Bytes),
-                median(SWITCHES, Unit::Count),
+                counted(kernel(SWITCHES).median, "switch", "switches"),
                 median(CPU, Unit::Nanoseconds),
                 median(P50, Unit::Nanoseconds),
                 median(P99, Unit::Nanoseconds)

@@ -19,7 +19,7 @@ use crate::python;
 use crate::sample::{Sample, Samples};
 use crate::stats::Summary;
 use crate::turns::{Alone, Side};
-use crate::units::{Unit, show};
+use crate::units::{Unit, counted, show};
 use crate::verdict::{Part, Premise, Tendency};
 
 /// The experiment.
@@ -178,8 +178,8 @@ impl Experiment for PipeBenchmark {
         let part = |arm: &str, who: &str| {
             let switches = samples.summary(arm, SWITCHES);
             let text = format!(
-                "{who}: {} switches for 1,000 bytes of {} each",
-                show(switches.median, Unit::Count),
+                "{who}: {} for 1,000 bytes of {} each",
+                counted(switches.median, "switch", "switches"),
                 time(arm)
             );
             Part::new(one_each(&switches), text)

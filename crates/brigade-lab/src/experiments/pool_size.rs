@@ -22,7 +22,7 @@ use crate::pool::Pool;
 use crate::probe;
 use crate::sample::{Sample, Samples};
 use crate::stats::Summary;
-use crate::units::{Unit, show};
+use crate::units::{Unit, counted, show};
 use crate::verdict::{Part, Premise, at_most_unless_past, within};
 
 /// The experiment.
@@ -209,8 +209,8 @@ impl Experiment for PoolSize {
                     ABOUT,
                 ),
                 format!(
-                    "{how}: {} threads reach nine tenths of the best rate, the formula says {}",
-                    count(&knee),
+                    "{how}: nine tenths of the best rate take {}, the formula says {}",
+                    counted(knee.median, "thread", "threads"),
                     count(&formula)
                 ),
             ));

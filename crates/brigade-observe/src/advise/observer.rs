@@ -286,8 +286,8 @@ impl<'a> Observer<'a> {
         process.busy_ns = process.busy_ns.max(busy_ns);
         // Between a fork and the start of another program the process is a copy of its parent.
         if !has_process || self.tree_at == Some(self.last) {
-            process.interpreter = Interpreter::of(self.source, pid);
-            let sockets = sockets(&self.source.process(pid));
+            process.interpreter = Interpreter::of(self.source, look.process.memory_tid);
+            let sockets = sockets(&self.source.process(look.process.memory_tid));
             self.sockets = self.sockets.max(sockets);
             if process.green.is_none() && process.green_looks < GREEN_LOOKS {
                 process.green_looks += 1;

@@ -253,8 +253,12 @@ const ROWS: [Row; 10] = [
                 )
             });
             format!(
-                "{} compute{queue}; {:.2} of {} CPUs were used and {:.2} wanted",
+                "{} {}{queue}; {:.2} of {} CPUs were used and {:.2} wanted",
                 count(seen.computing_threads, "thread"),
+                match seen.computing_threads {
+                    1 => "computes",
+                    _ => "compute",
+                },
                 seen.cpus_used,
                 seen.cpus,
                 seen.cpus_wanted

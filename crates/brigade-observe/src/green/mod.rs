@@ -81,7 +81,7 @@ pub fn green_threads(source: &Source, process: &Process) -> Green {
             "/proc here numbers processes as another PID namespace does".to_owned(),
         );
     }
-    let found = read(source, process.pid);
+    let found = read(source, process.memory_tid);
     // What was read may be another process: the number is free as soon as this one has ended.
     if !is_same(source, process) {
         return Green::Unreadable("it ended while it was read".to_owned());
