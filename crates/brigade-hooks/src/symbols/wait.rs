@@ -7,8 +7,10 @@
 //! Where the reactor cannot wait (an ordinary file, no descriptors left for an epoll), the operation blocks in the
 //! kernel, without a processor.
 
+use std::time::Duration;
+
 use brigade_runtime::clock::{NEVER, deadline_after};
-use brigade_runtime::descriptors::{Fd, Interest, Seen, Wait, fact};
+use brigade_runtime::descriptors::{Fd, Interest, Seen, Wait, fact, shut};
 use brigade_runtime::park::{Green, blocking};
 use brigade_runtime::raw::sys;
 use libc::{c_int, c_long};
@@ -77,7 +79,7 @@ fn socket_deadline(fd: Fd, interest: Interest) -> u64 {
     };
     match timeout_ns {
         0 => NEVER,
-        ns => deadline_after(std::time::Duration::from_nanos(ns)),
+        ns => deadline_after(Duration::from_nanos(ns)),
     }
 }
 
@@ -198,6 +200,9 @@ pub(super) struct Operation {
     timed: bool,
 }
 
+/// How often a write that waits for a Unix socket looks again though nothing was heard.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What a wait says.
 pub(super) enum Next {
     /// Try again.
@@ -248,15 +253,30 @@ impl Operation {
             None => NEVER,
         };
         self.deadline_ns = Some(deadline_ns);
-        match self
-            .green
-            .wait_fd(self.fd, self.interest, seen, deadline_ns)
-        {
+        let look_ns = self.look_ns(deadline_ns);
+        match self.green.wait_fd(self.fd, self.interest, seen, look_ns) {
             Ok(Wait::Ready) => Next::Again,
+            Ok(Wait::TimedOut) if look_ns < deadline_ns => {
+                shut(self.fd.number(), false);
+                Next::Again
+            }
             Ok(Wait::TimedOut) => Next::Done(AGAIN),
             Ok(Wait::Cancelled) => Next::Done(CANCELED),
             Ok(Wait::Closed) => Next::Done(-(libc::EBADF as isize)),
             Err(_) => Next::Block,
+        }
+    }
+
+    /// Until when to wait before a look whether there is anything that the reactor did not hear of.
+    ///
+    /// That can only be a full Unix socket whose own half was shut by another process or by a raw system call: it is ready
+    /// for nothing, and yet a write that waits must end ([`shut`](brigade_runtime::descriptors::shut) sees to the rest).
+    fn look_ns(&self, deadline_ns: u64) -> u64 {
+        let is_unix = || socket_option(self.fd.number(), libc::SO_DOMAIN) == libc::AF_UNIX;
+        if self.interest == Interest::Write && is_unix() {
+            deadline_ns.min(deadline_after(LOOK))
+        } else {
+            deadline_ns
         }
     }
 

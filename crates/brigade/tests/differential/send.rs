@@ -364,6 +364,24 @@ fn our_own_half_is_shut_by_another_name_while_it_is_full() {
     });
 }
 
+#[test]
+fn our_own_half_is_shut_where_no_hook_sees_it() {
+    same(|run| {
+        let pair = Pair::new(run.via, Kind::UnixStream, true);
+        fill(pair.b);
+        let b = pair.b;
+        let end = later(move || {
+            // SAFETY: the call takes numbers only, of a descriptor that the script owns.
+            unsafe { libc::syscall(libc::SYS_shutdown, b, libc::SHUT_WR) }
+        });
+        run.note(
+            "write",
+            run.via.send_all_of(b, &[0; 100], libc::MSG_NOSIGNAL),
+        );
+        end.join().expect("the other thread");
+    });
+}
+
 /// Nothing tells the kernel thread that shuts it whether the writer has begun to wait.
 #[test]
 fn our_own_half_is_shut_at_any_time() {
